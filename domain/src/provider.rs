@@ -1,0 +1,630 @@
+//! Provider: a shop, its hours, its policy and the services it offers.
+//!
+//! A new provider starts with the classic profile (K1): one 60-minute service, every day 08:00–18:00, so
+//! that it can be booked with no set-up.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use crate::Refusal;
+use crate::account::{Account, AccountCommand, signed_in};
+use crate::actor::Role;
+use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
+use crate::command::{ClaimKind, Command, Stop, Target, View};
+use crate::hours::{InvalidHours, Policy, WeeklyHours, Windows, Zone, within};
+use crate::ids::{AccountId, Id, ProviderId, ServiceId};
+use crate::locale::Locale;
+use crate::money::Money;
+use crate::personal::Personal;
+use crate::slots::{Measure, Schedule};
+use crate::text::{BusinessName, Description, ServiceName, Slug};
+
+/// A shop.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provider {
+    /// `None` until opened.
+    pub shop: Option<Shop>,
+    /// Hours, overrides and policy.
+    pub schedule: Schedule,
+    /// What it offers, by id; removed services are gone.
+    pub services: BTreeMap<ServiceId, Service>,
+}
+
+/// Who runs the shop and what it is called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shop {
+    /// Whose it is.
+    pub account: AccountId,
+    /// Its name in URLs.
+    pub slug: Slug,
+    /// Its name.
+    pub business_name: Personal<BusinessName>,
+    /// What an hour costs where a service has no price of its own (K14).
+    pub hourly_rate: Option<Money>,
+}
+
+/// Something one can book.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its id.
+    pub id: ServiceId,
+    /// What it is, how long it takes, what it costs.
+    #[serde(flatten)]
+    pub offer: Offer,
+}
+
+/// What a service is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "RawOffer")]
+pub struct Offer {
+    /// Its name.
+    pub name: ServiceName,
+    /// More about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
+    /// Elapsed minutes, 5–1440.
+    pub duration_minutes: u16,
+    /// Local minutes between two starts, 5–1440; the duration where nothing else is said (K1).
+    pub interval_minutes: u16,
+    /// Its price; `None` takes the shop's hourly rate (K14).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<Money>,
+    /// Minutes kept free before, 0–240.
+    pub buffer_before_minutes: u16,
+    /// Minutes kept free after, 0–240.
+    pub buffer_after_minutes: u16,
+    /// How many can book the same slot, 1–500.
+    pub capacity: u16,
+}
+
+/// An offer as it is written in JSON.
+#[derive(Debug, Clone, Deserialize)]
+struct RawOffer {
+    name: ServiceName,
+    description: Option<Description>,
+    duration_minutes: u16,
+    interval_minutes: Option<u16>,
+    price: Option<Money>,
+    #[serde(default)]
+    buffer_before_minutes: u16,
+    #[serde(default)]
+    buffer_after_minutes: u16,
+    #[serde(default = "one")]
+    capacity: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+impl TryFrom<RawOffer> for Offer {
+    type Error = InvalidHours;
+    fn try_from(raw: RawOffer) -> Result<Self, InvalidHours> {
+        let interval_minutes = raw.interval_minutes.unwrap_or(raw.duration_minutes);
+        within("duration_minutes", raw.duration_minutes.into(), 5, 1440)?;
+        within("interval_minutes", interval_minutes.into(), 5, 1440)?;
+        within("buffer_before_minutes", raw.buffer_before_minutes.into(), 0, 240)?;
+        within("buffer_after_minutes", raw.buffer_after_minutes.into(), 0, 240)?;
+        within("capacity", raw.capacity.into(), 1, 500)?;
+        Ok(Self {
+            name: raw.name,
+            description: raw.description,
+            duration_minutes: raw.duration_minutes,
+            interval_minutes,
+            price: raw.price,
+            buffer_before_minutes: raw.buffer_before_minutes,
+            buffer_after_minutes: raw.buffer_after_minutes,
+            capacity: raw.capacity,
+        })
+    }
+}
+
+impl Offer {
+    /// One hour, no price of its own: the classic profile's only service (K1, `S0-25`).
+    pub fn classic(locale: Locale) -> Self {
+        Self {
+            name: locale.pick("Atendimento", "Appointment").parse().expect("a fixed name is valid"),
+            description: None,
+            duration_minutes: 60,
+            interval_minutes: 60,
+            price: None,
+            buffer_before_minutes: 0,
+            buffer_after_minutes: 0,
+            capacity: 1,
+        }
+    }
+}
+
+impl Service {
+    /// What slot arithmetic needs.
+    pub fn measure(&self) -> Measure {
+        Measure {
+            service: self.id,
+            duration_minutes: self.offer.duration_minutes,
+            interval_minutes: self.offer.interval_minutes,
+            buffer_before_minutes: self.offer.buffer_before_minutes,
+            buffer_after_minutes: self.offer.buffer_after_minutes,
+            capacity: self.offer.capacity,
+        }
+    }
+}
+
+/// What can be asked of a provider.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProviderCommand {
+    /// Open the shop.
+    Open {
+        /// Whose and what.
+        shop: Shop,
+        /// Hours and policy.
+        schedule: Schedule,
+        /// The first service.
+        service: Service,
+    },
+    /// Change name or rate.
+    ChangeProfile {
+        /// The new name.
+        business_name: Personal<BusinessName>,
+        /// The new rate.
+        hourly_rate: Option<Money>,
+    },
+    /// Set the zone and the weekly windows.
+    SetWeeklyHours {
+        /// The zone the windows are in.
+        zone: Zone,
+        /// The windows.
+        weekly: WeeklyHours,
+    },
+    /// Make one day differ.
+    OverrideDay {
+        /// Which local date.
+        day: NaiveDate,
+        /// Its windows; none is a day off.
+        windows: Windows,
+    },
+    /// Let a day be as its weekday again.
+    RemoveOverride {
+        /// Which local date.
+        day: NaiveDate,
+    },
+    /// Set the booking policy.
+    SetPolicy(Policy),
+    /// Offer a service.
+    AddService(Service),
+    /// Change a service; standing appointments keep what they were booked with.
+    ChangeService(Service),
+    /// Offer a service no longer.
+    RemoveService(ServiceId),
+}
+
+/// What happened to a provider.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ProviderEvent {
+    /// The shop opened.
+    ProviderOpened {
+        /// Whose it is.
+        account: AccountId,
+        /// Its name in URLs.
+        slug: Slug,
+        /// Its name.
+        business_name: Personal<BusinessName>,
+        /// What an hour costs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hourly_rate: Option<Money>,
+        /// Hours and policy.
+        schedule: Schedule,
+    },
+    /// Name or rate changed.
+    ProfileChanged {
+        /// The new name.
+        business_name: Personal<BusinessName>,
+        /// The new rate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hourly_rate: Option<Money>,
+    },
+    /// The weekly windows were set.
+    WeeklyHoursSet {
+        /// The zone.
+        zone: Zone,
+        /// The windows.
+        weekly: WeeklyHours,
+    },
+    /// A day differs.
+    DayOverridden {
+        /// Which.
+        day: NaiveDate,
+        /// Its windows.
+        windows: Windows,
+    },
+    /// A day is as its weekday again.
+    OverrideRemoved {
+        /// Which.
+        day: NaiveDate,
+    },
+    /// The booking policy was set.
+    PolicySet {
+        /// The policy.
+        policy: Policy,
+    },
+    /// A service is offered.
+    ServiceAdded {
+        /// The service.
+        service: Service,
+    },
+    /// A service changed.
+    ServiceChanged {
+        /// The service as it is now.
+        service: Service,
+    },
+    /// A service is no longer offered.
+    ServiceRemoved {
+        /// Which.
+        service: ServiceId,
+    },
+}
+
+aggregate!(Provider(ProviderId), ProviderCommand => ProviderEvent {
+    ProviderOpened = "1",
+    ProfileChanged = "1",
+    WeeklyHoursSet = "1",
+    DayOverridden = "1",
+    OverrideRemoved = "1",
+    PolicySet = "1",
+    ServiceAdded = "1",
+    ServiceChanged = "1",
+    ServiceRemoved = "1",
+});
+
+impl Provider {
+    /// The most services a shop may offer.
+    pub const MAX_SERVICES: usize = 200;
+    /// The most overridden days a shop may have.
+    pub const MAX_OVERRIDES: usize = 1000;
+
+    /// The shop, if it was opened.
+    pub fn open(&self) -> Result<&Shop, Refusal> {
+        self.shop.as_ref().ok_or(Refusal::NotFound("provider"))
+    }
+
+    /// A service it offers.
+    pub fn service(&self, id: ServiceId) -> Result<&Service, Refusal> {
+        self.services.get(&id).ok_or(Refusal::NotFound("service"))
+    }
+
+    /// What a service costs here: its price, else the hourly rate × duration (K14).
+    pub fn price_of(&self, service: &Service) -> Option<Money> {
+        let by_the_hour = || {
+            let rate = self.shop.as_ref()?.hourly_rate?;
+            Some(rate.for_minutes_at_hourly(service.offer.duration_minutes.into()))
+        };
+        service.offer.price.or_else(by_the_hour)
+    }
+}
+
+impl Aggregate for Provider {
+    type Id = ProviderId;
+    const KIND: StreamKind = StreamKind::Provider;
+
+    fn decide(&self, command: ProviderCommand, _: &Context) -> Result<Vec<ProviderEvent>, Refusal> {
+        if let ProviderCommand::Open { shop, schedule, service } = command {
+            if self.shop.is_some() {
+                return Ok(Vec::new());
+            }
+            let Shop { account, slug, business_name, hourly_rate } = shop;
+            return Ok(vec![
+                ProviderEvent::ProviderOpened {
+                    account,
+                    slug,
+                    business_name,
+                    hourly_rate,
+                    schedule,
+                },
+                ProviderEvent::ServiceAdded { service },
+            ]);
+        }
+        let shop = self.open()?;
+        let (changed, event) = match command {
+            ProviderCommand::Open { .. } => return Ok(Vec::new()),
+            ProviderCommand::ChangeProfile { business_name, hourly_rate } => (
+                business_name != shop.business_name || hourly_rate != shop.hourly_rate,
+                ProviderEvent::ProfileChanged { business_name, hourly_rate },
+            ),
+            ProviderCommand::SetWeeklyHours { zone, weekly } => (
+                zone != self.schedule.zone || weekly != self.schedule.weekly,
+                ProviderEvent::WeeklyHoursSet { zone, weekly },
+            ),
+            ProviderCommand::OverrideDay { day, windows } => {
+                let before = self.schedule.overrides.get(&day);
+                if before.is_none() && self.schedule.overrides.len() >= Self::MAX_OVERRIDES {
+                    return Err(Refusal::LimitReached {
+                        what: "overrides",
+                        limit: Self::MAX_OVERRIDES,
+                    });
+                }
+                (before != Some(&windows), ProviderEvent::DayOverridden { day, windows })
+            }
+            ProviderCommand::RemoveOverride { day } => {
+                (self.schedule.overrides.contains_key(&day), ProviderEvent::OverrideRemoved { day })
+            }
+            ProviderCommand::SetPolicy(policy) => {
+                (policy != self.schedule.policy, ProviderEvent::PolicySet { policy })
+            }
+            ProviderCommand::AddService(service) => {
+                if self.services.len() >= Self::MAX_SERVICES {
+                    return Err(Refusal::LimitReached {
+                        what: "services",
+                        limit: Self::MAX_SERVICES,
+                    });
+                }
+                (!self.services.contains_key(&service.id), ProviderEvent::ServiceAdded { service })
+            }
+            ProviderCommand::ChangeService(service) => {
+                (*self.service(service.id)? != service, ProviderEvent::ServiceChanged { service })
+            }
+            ProviderCommand::RemoveService(service) => {
+                (self.services.contains_key(&service), ProviderEvent::ServiceRemoved { service })
+            }
+        };
+        Ok(if changed { vec![event] } else { Vec::new() })
+    }
+
+    fn evolve(&mut self, event: &ProviderEvent) {
+        match event {
+            ProviderEvent::ProviderOpened {
+                account,
+                slug,
+                business_name,
+                hourly_rate,
+                schedule,
+            } => {
+                self.shop = Some(Shop {
+                    account: *account,
+                    slug: slug.clone(),
+                    business_name: business_name.clone(),
+                    hourly_rate: *hourly_rate,
+                });
+                self.schedule = schedule.clone();
+            }
+            ProviderEvent::ProfileChanged { business_name, hourly_rate } => {
+                if let Some(shop) = &mut self.shop {
+                    shop.business_name = business_name.clone();
+                    shop.hourly_rate = *hourly_rate;
+                }
+            }
+            ProviderEvent::WeeklyHoursSet { zone, weekly } => {
+                self.schedule.zone = *zone;
+                self.schedule.weekly = weekly.clone();
+            }
+            ProviderEvent::DayOverridden { day, windows } => {
+                self.schedule.overrides.insert(*day, windows.clone());
+            }
+            ProviderEvent::OverrideRemoved { day } => {
+                self.schedule.overrides.remove(day);
+            }
+            ProviderEvent::PolicySet { policy } => self.schedule.policy = policy.clone(),
+            ProviderEvent::ServiceAdded { service } | ProviderEvent::ServiceChanged { service } => {
+                self.services.insert(service.id, service.clone());
+            }
+            ProviderEvent::ServiceRemoved { service } => {
+                self.services.remove(service);
+            }
+        }
+    }
+}
+
+/// Open a shop for the actor's account. One account has at most one.
+#[derive(Debug, Clone)]
+pub struct OpenProvider {
+    /// Its name.
+    pub business_name: BusinessName,
+    /// Its name in URLs.
+    pub slug: Slug,
+    /// Its time zone.
+    pub zone: Zone,
+    /// What an hour costs.
+    pub hourly_rate: Option<Money>,
+    /// The weekly windows; `None` is the classic profile.
+    pub weekly: Option<WeeklyHours>,
+    /// The booking policy; `None` is the classic profile.
+    pub policy: Option<Policy>,
+    /// The first service; `None` is the classic profile.
+    pub service: Option<Offer>,
+}
+
+/// A shop is open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProviderIsOpen {
+    /// Its id.
+    pub provider: ProviderId,
+    /// Its name in URLs.
+    pub slug: Slug,
+    /// The first service.
+    pub service: ServiceId,
+}
+
+impl Command for OpenProvider {
+    const NAME: &'static str = "OpenProvider";
+    type Outcome = ProviderIsOpen;
+
+    fn target(&self, view: &View<'_>) -> Target {
+        let slug = view.claim_key(ClaimKind::Slug, self.slug.as_str());
+        Target { slot: slug.slot(), name: format!("slug/{}", self.slug) }
+    }
+
+    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
+        view.load::<Account>(signed_in(view.actor())?)?.may_act()?;
+        Ok(())
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<ProviderIsOpen, Stop> {
+        let account = signed_in(view.actor())?;
+        let locale = view.load::<Account>(account)?.may_act()?.locale;
+        let slug = view.claim_key(ClaimKind::Slug, self.slug.as_str());
+        let provider: ProviderId = view.mint().id(slug.slot(), 0);
+        let service = Service {
+            id: view.mint().id(slug.slot(), 0),
+            offer: self.service.clone().unwrap_or_else(|| Offer::classic(locale)),
+        };
+        view.take_claim(slug, provider.uuid())?;
+        view.take_claim(view.claim_key(ClaimKind::Shop, &account.to_string()), provider.uuid())?;
+        let schedule = Schedule {
+            zone: self.zone,
+            weekly: self.weekly.clone().unwrap_or_else(WeeklyHours::classic),
+            overrides: BTreeMap::new(),
+            policy: self.policy.clone().unwrap_or_else(Policy::classic),
+        };
+        let shop = Shop {
+            account,
+            slug: self.slug.clone(),
+            business_name: Personal::of(account, self.business_name.clone()),
+            hourly_rate: self.hourly_rate,
+        };
+        let outcome = ProviderIsOpen { provider, slug: self.slug.clone(), service: service.id };
+        view.decide::<Provider>(provider, ProviderCommand::Open { shop, schedule, service })?;
+        view.decide::<Account>(account, AccountCommand::GrantRole(Role::Provider))?;
+        Ok(outcome)
+    }
+}
+
+/// Change something about a shop the actor owns.
+#[derive(Debug, Clone)]
+pub struct ChangeProvider<C> {
+    /// Which shop.
+    pub provider: ProviderId,
+    /// What to change.
+    pub change: C,
+}
+
+/// A shop is as it was asked to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProviderChanged {
+    /// Which shop.
+    pub provider: ProviderId,
+    /// The service that was added, changed or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceId>,
+}
+
+/// One change a provider's owner can order.
+pub trait OwnersChange: Clone + Send + Sync + 'static {
+    /// The command's name.
+    const NAME: &'static str;
+    /// The aggregate's command for it, and the service it is about.
+    fn command(
+        &self,
+        view: &View<'_>,
+        provider: ProviderId,
+        shop: &Shop,
+    ) -> (ProviderCommand, Option<ServiceId>);
+}
+
+impl<C: OwnersChange> Command for ChangeProvider<C> {
+    const NAME: &'static str = C::NAME;
+    type Outcome = ProviderChanged;
+
+    fn target(&self, _: &View<'_>) -> Target {
+        Target::stream::<Provider>(self.provider)
+    }
+
+    /// The owner alone. Everybody may know a provider, so others are told 403, not 404.
+    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
+        let account = signed_in(view.actor())?;
+        let owner = view.load::<Provider>(self.provider)?.open()?.account;
+        if owner == account { Ok(()) } else { Err(Refusal::Forbidden.into()) }
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<ProviderChanged, Stop> {
+        let shop = view.load::<Provider>(self.provider)?.open()?;
+        let (command, service) = self.change.command(view, self.provider, shop);
+        view.decide::<Provider>(self.provider, command)?;
+        Ok(ProviderChanged { provider: self.provider, service })
+    }
+}
+
+macro_rules! owners_changes {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? } => |$this:ident, $view:ident, $provider:ident, $shop:ident| $body:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type),* }
+
+        impl OwnersChange for $name {
+            const NAME: &'static str = stringify!($name);
+            fn command(&self, $view: &View<'_>, $provider: ProviderId, $shop: &Shop) -> (ProviderCommand, Option<ServiceId>) {
+                let $this = self.clone();
+                $body
+            }
+        }
+    )*};
+}
+
+owners_changes! {
+    /// Change a shop's name or rate.
+    ChangeProviderProfile {
+        /// The new name.
+        business_name: BusinessName,
+        /// The new rate.
+        hourly_rate: Option<Money>,
+    } => |this, _view, _provider, shop| (
+        ProviderCommand::ChangeProfile {
+            business_name: Personal::of(shop.account, this.business_name),
+            hourly_rate: this.hourly_rate,
+        },
+        None,
+    );
+
+    /// Set the zone and the weekly windows.
+    SetWeeklyHours {
+        /// The zone.
+        zone: Zone,
+        /// The windows.
+        weekly: WeeklyHours,
+    } => |this, _view, _provider, _shop| (ProviderCommand::SetWeeklyHours { zone: this.zone, weekly: this.weekly }, None);
+
+    /// Make one day differ.
+    OverrideDay {
+        /// Which local date.
+        day: NaiveDate,
+        /// Its windows; none is a day off.
+        windows: Windows,
+    } => |this, _view, _provider, _shop| (ProviderCommand::OverrideDay { day: this.day, windows: this.windows }, None);
+
+    /// Let a day be as its weekday again.
+    RemoveOverride {
+        /// Which local date.
+        day: NaiveDate,
+    } => |this, _view, _provider, _shop| (ProviderCommand::RemoveOverride { day: this.day }, None);
+
+    /// Set the booking policy.
+    SetPolicy {
+        /// The policy.
+        policy: Policy,
+    } => |this, _view, _provider, _shop| (ProviderCommand::SetPolicy(this.policy), None);
+
+    /// Offer a service.
+    AddService {
+        /// What it is.
+        offer: Offer,
+    } => |this, view, provider, _shop| {
+        let id = view.mint().id(provider.slot(), 0);
+        (ProviderCommand::AddService(Service { id, offer: this.offer }), Some(id))
+    };
+
+    /// Change a service.
+    ChangeService {
+        /// Which.
+        service: ServiceId,
+        /// What it is now.
+        offer: Offer,
+    } => |this, _view, _provider, _shop| (
+        ProviderCommand::ChangeService(Service { id: this.service, offer: this.offer }),
+        Some(this.service),
+    );
+
+    /// Offer a service no longer.
+    RemoveService {
+        /// Which.
+        service: ServiceId,
+    } => |this, _view, _provider, _shop| (ProviderCommand::RemoveService(this.service), Some(this.service));
+}

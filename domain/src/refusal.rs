@@ -1,0 +1,73 @@
+//! Why a command was refused. Each variant is one stable problem type of the HTTP API.
+
+use crate::Instant;
+use crate::command::ClaimKind;
+
+/// A named refusal: what was asked may not, or cannot, be done. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The actor is nobody we know.
+    #[error("sign in first")]
+    SignInRequired,
+    /// The actor may know the thing but not do this to it.
+    #[error("the actor may not do this")]
+    Forbidden,
+    /// There is no such thing, or the actor may not know it.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The account's address was not confirmed yet.
+    #[error("the account's email address is not confirmed")]
+    EmailNotConfirmed,
+    /// Somebody else holds the claim.
+    #[error("the {} is taken", .0.as_str())]
+    Claimed(ClaimKind),
+    /// A list is full.
+    #[error("there may be at most {limit} {what}")]
+    LimitReached {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: usize,
+    },
+    /// The slot is occupied (`S0-27`). The nearest free starts, nearest first.
+    #[error("the slot is taken")]
+    SlotTaken {
+        /// Starts that are free, nearest first.
+        alternatives: Vec<Instant>,
+    },
+    /// The start is not in the future (`S0-28`).
+    #[error("the start is in the past")]
+    SlotInPast,
+    /// The start is sooner than the provider's minimum notice.
+    #[error("the start is too soon: the provider asks for {notice_minutes} minutes' notice")]
+    NoticeTooShort {
+        /// The notice.
+        notice_minutes: u32,
+    },
+    /// The start is later than the provider's horizon.
+    #[error("the start is more than {horizon_days} days ahead")]
+    BeyondHorizon {
+        /// The horizon.
+        horizon_days: u32,
+    },
+    /// No slot of the service starts then (`S0-26`).
+    #[error("no slot of this service starts then")]
+    OutsideHours,
+    /// One cannot book with oneself (`S0-29`, K17).
+    #[error("one cannot book with oneself")]
+    OwnAppointment,
+    /// The client's time to cancel or reschedule has passed (K19).
+    #[error("it is too late: changes end {window_minutes} minutes before the start")]
+    TooLate {
+        /// The window.
+        window_minutes: u32,
+    },
+    /// The appointment's status does not allow it.
+    #[error("an appointment that is {status} cannot be {wanted}")]
+    WrongStatus {
+        /// What it is.
+        status: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+}

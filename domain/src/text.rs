@@ -1,0 +1,252 @@
+//! Bounded texts: parsed at the edge, so that inside an invalid one cannot be built.
+//!
+//! All of them refuse control characters (`S2-39`), trim surrounding white space, and count characters,
+//! not bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a text was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidText {
+    /// Too short or too long.
+    #[error("{what} must have {min} to {max} characters")]
+    Length {
+        /// What it is, as in `name`.
+        what: &'static str,
+        /// The least number of characters.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// Control characters or bidirectional overrides.
+    #[error("{what} must not contain control characters")]
+    Control {
+        /// What it is.
+        what: &'static str,
+    },
+    /// Not of the form it needs.
+    #[error("{what} must be {form}")]
+    Form {
+        /// What it is.
+        what: &'static str,
+        /// The form in words.
+        form: &'static str,
+    },
+}
+
+/// Trims, then checks length and characters.
+fn bounded(
+    text: &str,
+    what: &'static str,
+    min: usize,
+    max: usize,
+    lines: bool,
+) -> Result<String, InvalidText> {
+    let text = text.trim();
+    let length = text.chars().take(max + 1).count();
+    if length < min || length > max {
+        return Err(InvalidText::Length { what, min, max });
+    }
+    let bad = |c: char| {
+        (c.is_control() && !(lines && matches!(c, '\n' | '\t')))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    if text.chars().any(bad) {
+        return Err(InvalidText::Control { what });
+    }
+    Ok(text.to_owned())
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident($what:literal, $min:literal..=$max:literal $(; lines $lines:literal)? $(, $check:expr)?);)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The least and the most characters.
+            pub const LENGTH: (usize, usize) = ($min, $max);
+
+            /// The text.
+            pub fn as_str(&self) -> &str { &self.0 }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidText;
+            fn from_str(text: &str) -> Result<Self, InvalidText> {
+                let lines = false $(|| $lines)?;
+                let text = bounded(text, $what, $min, $max, lines)?;
+                $(let text = { let check: fn(String) -> Result<String, InvalidText> = $check; check(text)? };)?
+                Ok(Self(text))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidText;
+            fn try_from(text: String) -> Result<Self, InvalidText> { text.parse() }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> String { text.0 }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(&self.0) }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(…)"))
+            }
+        }
+    )*};
+}
+
+texts! {
+    /// A person's name (`S2-40`: required, 2–255).
+    PersonName("name", 2..=255);
+    /// An email address: one `@`, a dotted domain, no spaces or quotes; lower case (`S2-40`).
+    /// Deliberately narrower than RFC 5321: quoted local parts are refused.
+    EmailAddress("email", 3..=254, |text| check_email(text));
+    /// A telephone number (`S3-12`: at most 20): digits, spaces and `+-().`.
+    Phone("phone", 3..=20, |text| check_phone(text));
+    /// A provider's business name (`S3-13`).
+    BusinessName("business_name", 2..=255);
+    /// A service's name (`S3-15`).
+    ServiceName("name", 1..=255);
+    /// A longer description, lines allowed.
+    Description("description", 1..=4000; lines true);
+    /// A note or a reason, lines allowed.
+    Note("note", 1..=2000; lines true);
+    /// The name of a provider's page in a URL (`S3-13`: at most 100): `a-z`, `0-9` and inner hyphens.
+    Slug("slug", 3..=100, |text| check_slug(text));
+}
+
+/// Path segments that can never be a provider's page (K11).
+pub const RESERVED_SLUGS: [&str; 12] = [
+    "profile",
+    "dashboard",
+    "available-times",
+    "available-days",
+    "my-services",
+    "hours",
+    "policy",
+    "overrides",
+    "admin",
+    "api",
+    "me",
+    "new",
+];
+
+fn check_email(text: String) -> Result<String, InvalidText> {
+    let wrong = InvalidText::Form { what: "email", form: "an address such as ana@example.com" };
+    let text = text.to_ascii_lowercase();
+    let (local, domain) = text.rsplit_once('@').ok_or(wrong.clone())?;
+    let local_ok = !local.is_empty()
+        && local.len() <= 64
+        && !local.starts_with('.')
+        && !local.ends_with('.')
+        && !local.contains("..")
+        && local.chars().all(|c| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c));
+    let label_ok = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+    };
+    let domain_ok = domain.contains('.') && domain.split('.').all(label_ok);
+    if local_ok && domain_ok { Ok(text) } else { Err(wrong) }
+}
+
+fn check_phone(text: String) -> Result<String, InvalidText> {
+    let ok = text.chars().all(|c| c.is_ascii_digit() || " +-().".contains(c))
+        && text.chars().filter(char::is_ascii_digit).count() >= 3;
+    if ok {
+        Ok(text)
+    } else {
+        Err(InvalidText::Form { what: "phone", form: "digits, spaces and +-()." })
+    }
+}
+
+fn check_slug(text: String) -> Result<String, InvalidText> {
+    let ok = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && !text.contains("--");
+    if !ok {
+        return Err(InvalidText::Form {
+            what: "slug",
+            form: "lower-case letters, digits and single hyphens",
+        });
+    }
+    // A UUID would be taken for an id in a path.
+    if RESERVED_SLUGS.contains(&text.as_str()) || uuid::Uuid::try_parse(&text).is_ok() {
+        return Err(InvalidText::Form { what: "slug", form: "a name that is not reserved" });
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_bounded() {
+        assert_eq!(" Ana ".parse::<PersonName>().unwrap().as_str(), "Ana");
+        assert!("A".parse::<PersonName>().is_err());
+        assert!("á".repeat(255).parse::<PersonName>().is_ok());
+        assert!("a".repeat(256).parse::<PersonName>().is_err());
+        assert!("Ana\u{0}Maria".parse::<PersonName>().is_err());
+        assert!("Ana\u{202e}airaM".parse::<PersonName>().is_err());
+        assert!("two\nlines".parse::<PersonName>().is_err());
+        assert!("two\nlines".parse::<Note>().is_ok());
+    }
+
+    #[test]
+    fn addresses_are_lower_case_and_well_formed() {
+        assert_eq!(
+            "Ana.B@Example.COM".parse::<EmailAddress>().unwrap().as_str(),
+            "ana.b@example.com"
+        );
+        for wrong in [
+            "a",
+            "@b.c",
+            "a@b",
+            "a b@c.d",
+            "a@b..c",
+            "a@-b.c",
+            "a@b.c\r\nBcc: x@y.z",
+            ".a@b.c",
+            "\"a\"@b.c",
+        ] {
+            assert!(wrong.parse::<EmailAddress>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn slugs_cannot_be_reserved_words_or_ids() {
+        assert!("salao-da-ana".parse::<Slug>().is_ok());
+        for wrong in [
+            "profile",
+            "my-services",
+            "-a-b",
+            "a--b",
+            "Ana",
+            "a_b",
+            "01935d2e-7c11-7a3f-9c2b-000000000000",
+        ] {
+            assert!(wrong.parse::<Slug>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn debug_output_never_shows_the_text() {
+        assert_eq!(format!("{:?}", "Ana Maria".parse::<PersonName>().unwrap()), "PersonName(…)");
+    }
+}
