@@ -1,5 +1,7 @@
 //! Account: a person, their address, and what they may do.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -163,7 +165,7 @@ impl Aggregate for Account {
 
 /// Register an account. A taken address does the same work and gives the same answer; its owner is told
 /// by mail (design.md §3).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegisterAccount {
     /// Their name.
     pub name: PersonName,
@@ -177,6 +179,20 @@ pub struct RegisterAccount {
     pub as_provider: bool,
     /// The password's hash in PHC string form; kept as a secret beside the log.
     pub password_hash: String,
+}
+
+/// A password hash is a secret: it is not printed.
+impl fmt::Debug for RegisterAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, email, phone, locale, as_provider, password_hash: _ } = self;
+        f.debug_struct("RegisterAccount")
+            .field("name", name)
+            .field("email", email)
+            .field("phone", phone)
+            .field("locale", locale)
+            .field("as_provider", as_provider)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The answer to a registration: the same whether the address was free or not.

@@ -27,7 +27,8 @@ pub struct Occupation {
     pub span: Span,
     /// The service.
     pub service: ServiceId,
-    /// How many seats there are.
+    /// How many seats there are: the least that any of its seats was booked with, so that who booked alone
+    /// stays alone when the service becomes a group.
     pub capacity: u16,
     /// Who sits in them.
     pub seats: Vec<AppointmentId>,
@@ -36,12 +37,23 @@ pub struct Occupation {
 impl Occupation {
     /// As slot arithmetic sees it.
     pub fn taken(&self) -> Taken {
-        let used = u16::try_from(self.seats.len()).unwrap_or(u16::MAX);
+        self.seating(self.seats.len())
+    }
+
+    /// As slot arithmetic sees it for an appointment that gives its seat back; `None` when nobody else
+    /// sits there.
+    pub fn taken_without(&self, mover: AppointmentId) -> Option<Taken> {
+        let others = self.seats.iter().filter(|seat| **seat != mover).count();
+        (others > 0).then(|| self.seating(others))
+    }
+
+    fn seating(&self, seats: usize) -> Taken {
         Taken {
             span: self.span,
             start: self.slot.start,
             service: self.service,
-            free_seats: self.capacity.saturating_sub(used),
+            capacity: self.capacity,
+            seats_taken: u16::try_from(seats).unwrap_or(u16::MAX),
         }
     }
 }
@@ -124,11 +136,14 @@ impl Agenda {
 
     /// The event that takes a slot, unless somebody else but `mover` is in the way.
     fn take(&self, taking: &Taking, mover: Option<AppointmentId>) -> Result<AgendaEvent, Refusal> {
-        let mut others = self.clone();
-        if let Some(appointment) = mover {
-            others.vacate(appointment);
-        }
-        if !others.occupations.iter().all(|o| taking.measure.fits(taking.slot, &o.taken())) {
+        let fits = |occupation: &Occupation| {
+            let taken = match mover {
+                Some(mover) => occupation.taken_without(mover),
+                None => Some(occupation.taken()),
+            };
+            taken.is_none_or(|taken| taking.measure.fits(taking.slot, &taken))
+        };
+        if !self.occupations.iter().all(fits) {
             return Err(Refusal::SlotTaken { alternatives: Vec::new() });
         }
         Ok(AgendaEvent::SlotTaken {
@@ -188,12 +203,14 @@ impl Aggregate for Agenda {
                 service,
                 capacity,
             } => {
-                let joined = self
-                    .occupations
-                    .iter_mut()
-                    .find(|o| o.slot.start == slot.start && o.service == *service);
+                let joined = self.occupations.iter_mut().find(|o| {
+                    o.slot.start == slot.start && o.span == *span && o.service == *service
+                });
                 match joined {
-                    Some(occupation) => occupation.seats.push(*appointment),
+                    Some(occupation) => {
+                        occupation.capacity = occupation.capacity.min(*capacity);
+                        occupation.seats.push(*appointment);
+                    }
                     None => self.occupations.push(Occupation {
                         slot: *slot,
                         span: *span,

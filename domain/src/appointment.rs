@@ -10,7 +10,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, signed_in};
-use crate::agenda::{Agenda, AgendaCommand, Taking};
+use crate::agenda::{Agenda, AgendaCommand, Occupation, Taking};
 use crate::aggregate::{Aggregate, Context, StreamId, StreamKind, aggregate};
 use crate::command::{Command, Stop, Target, View};
 use crate::hours::{Confirmation, Zone};
@@ -18,7 +18,7 @@ use crate::ids::{AccountId, AgendaId, AppointmentId, Id, ProviderId, ServiceId};
 use crate::money::Money;
 use crate::personal::Personal;
 use crate::provider::{Provider, Service};
-use crate::slots::{Measure, Schedule, Span, Taken};
+use crate::slots::{Measure, Schedule, Span, Taken, shifted, utc_days_around};
 use crate::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
 use crate::{Instant, Refusal};
 
@@ -522,7 +522,7 @@ impl Command for RescheduleAppointment {
             } else {
                 AgendaCommand::FreeSlot { provider: provider_id, day, appointment }
             };
-            take(view, provider, &terms.measure, command, Some((appointment, day)))?;
+            take(view, provider, &terms.measure, command, Some((appointment, booking.slot.start)))?;
         }
         let confirmation = provider.schedule.policy.confirmation;
         let events = view.decide::<Appointment>(
@@ -716,7 +716,7 @@ fn bookable(
     if !schedule.allows(measure, start) {
         return Err(Refusal::OutsideHours);
     }
-    Ok(Span { start, end: start + TimeDelta::minutes(i64::from(measure.duration_minutes)) })
+    Ok(measure.slot_at(start))
 }
 
 /// Until when the client may change it; the provider may until the end of time.
@@ -727,7 +727,7 @@ fn in_window(
     now: Instant,
 ) -> Result<(), Refusal> {
     let window_minutes = provider.schedule.policy.cancellation_window_minutes;
-    let until = booking.slot.start - TimeDelta::minutes(i64::from(window_minutes));
+    let until = shifted(booking.slot.start, -TimeDelta::minutes(i64::from(window_minutes)));
     match by {
         Side::Client if now >= until => Err(Refusal::TooLate { window_minutes }),
         Side::Client | Side::Provider => Ok(()),
@@ -740,7 +740,7 @@ fn take(
     provider: &Provider,
     measure: &Measure,
     command: AgendaCommand,
-    mover: Option<(AppointmentId, NaiveDate)>,
+    mover: Option<(AppointmentId, Instant)>,
 ) -> Result<(), Stop> {
     let (provider_id, day, start) = match &command {
         AgendaCommand::TakeSlot(taking) | AgendaCommand::MoveSlot(taking) => {
@@ -751,7 +751,6 @@ fn take(
     let decided = view.decide::<Agenda>(AgendaId::of(provider_id, day), command);
     match (decided, start) {
         (Err(Stop::Refused(Refusal::SlotTaken { .. })), Some(start)) => {
-            let mover = mover.map(|(appointment, _)| appointment);
             let alternatives = alternatives(view, provider_id, provider, measure, start, mover)?;
             Err(Refusal::SlotTaken { alternatives }.into())
         }
@@ -759,14 +758,15 @@ fn take(
     }
 }
 
-/// The free starts nearest to the wanted one, nearest first.
+/// The free starts nearest to the wanted one, nearest first. For an appointment that moves, what it holds is
+/// free, but the time it already has is no alternative.
 fn alternatives(
     view: &View<'_>,
     provider_id: ProviderId,
     provider: &Provider,
     measure: &Measure,
     wanted: Instant,
-    mover: Option<AppointmentId>,
+    mover: Option<(AppointmentId, Instant)>,
 ) -> Result<Vec<Instant>, Stop> {
     let schedule = &provider.schedule;
     let middle = schedule.local_day(wanted);
@@ -775,19 +775,17 @@ fn alternatives(
         first.iter_days().take(usize::try_from(2 * ALTERNATIVE_DAYS + 1).unwrap_or(1)).collect();
     let mut agendas: BTreeMap<NaiveDate, Vec<Taken>> = BTreeMap::new();
     let mut missing = false;
-    for utc_day in days.iter().flat_map(|day| crate::slots::utc_days_around(schedule.zone, *day)) {
+    for utc_day in days.iter().flat_map(|day| utc_days_around(schedule.zone, *day)) {
         if agendas.contains_key(&utc_day) {
             continue;
         }
         match view.consult::<Agenda>(AgendaId::of(provider_id, utc_day)) {
             Ok(agenda) => {
-                let mine = |o: &crate::agenda::Occupation| mover.is_some_and(|m| o.seats == [m]);
-                let taken = agenda
-                    .occupations
-                    .iter()
-                    .filter(|o| !mine(o))
-                    .map(crate::agenda::Occupation::taken);
-                agendas.insert(utc_day, taken.collect());
+                let taken = |o: &Occupation| match mover {
+                    Some((appointment, _)) => o.taken_without(appointment),
+                    None => Some(o.taken()),
+                };
+                agendas.insert(utc_day, agenda.occupations.iter().filter_map(taken).collect());
             }
             // Ask for all of them before stopping, so that one round trip brings them.
             Err(Stop::Missing) => missing = true,
@@ -802,7 +800,7 @@ fn alternatives(
         .iter()
         .flat_map(|day| schedule.free(measure, *day, &taken, view.now()))
         .map(|slot| slot.start)
-        .filter(|start| *start != wanted)
+        .filter(|start| *start != wanted && mover.is_none_or(|(_, own)| *start != own))
         .collect();
     starts.sort_by_key(|start| ((*start - wanted).abs(), *start));
     starts.truncate(ALTERNATIVES);

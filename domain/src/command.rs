@@ -12,6 +12,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -187,7 +188,7 @@ impl Loaded {
 }
 
 /// What a run wants to change, and what it lacked.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Changes {
     /// Events per stream, with the version they were decided at.
     pub appends: BTreeMap<StreamId, (Version, Vec<Event>)>,
@@ -207,6 +208,34 @@ pub struct Changes {
     pub missing_streams: BTreeSet<StreamId>,
     /// Claims it asked about that were not looked up.
     pub missing_claims: BTreeSet<ClaimKey>,
+}
+
+/// Secrets are named, never printed.
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            appends,
+            required,
+            take,
+            release,
+            put,
+            drop,
+            new_subjects,
+            missing_streams,
+            missing_claims,
+        } = self;
+        f.debug_struct("Changes")
+            .field("appends", appends)
+            .field("required", required)
+            .field("take", take)
+            .field("release", release)
+            .field("put", &put.keys())
+            .field("drop", drop)
+            .field("new_subjects", new_subjects)
+            .field("missing_streams", missing_streams)
+            .field("missing_claims", missing_claims)
+            .finish()
+    }
 }
 
 /// A command's window on the world.
@@ -272,6 +301,10 @@ impl<'a> View<'a> {
     where
         Event: From<A::Event>,
     {
+        debug_assert!(
+            !self.changes.borrow().appends.contains_key(&StreamId::of::<A>(id)),
+            "a stream is decided once per run: a second decision would not see the first one's events"
+        );
         let events = self.load::<A>(id)?.decide(command, &Context { now: self.facts.now })?;
         self.emit::<A>(id, events.clone())?;
         Ok(events)

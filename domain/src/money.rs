@@ -75,7 +75,7 @@ impl Money {
 
     /// What `minutes` cost at this price per hour, rounded half up to a minor unit (`S1-26`).
     pub fn for_minutes_at_hourly(self, minutes: u32) -> Self {
-        let minor = (self.amount_minor * i64::from(minutes) + 30) / 60;
+        let minor = self.amount_minor.saturating_mul(minutes.into()).saturating_add(30) / 60;
         Self { amount_minor: minor.min(Self::MAX_MINOR), currency: self.currency }
     }
 }

@@ -86,6 +86,9 @@ impl Aggregate for NotificationFeed {
             NotificationFeedCommand::MarkRead(notification) => {
                 vec![NotificationFeedEvent::NotificationRead { account, notification }]
             }
+            NotificationFeedCommand::MarkAllRead if self.all_read_until >= Some(context.now) => {
+                vec![]
+            }
             NotificationFeedCommand::MarkAllRead => {
                 vec![NotificationFeedEvent::AllNotificationsRead { account, until: context.now }]
             }

@@ -79,8 +79,10 @@ pub struct Offer {
     pub capacity: u16,
 }
 
-/// An offer as it is written in JSON.
+/// An offer as it is written in JSON. A body with an unknown field is refused; inside a [`Service`], which
+/// flattens it, serde hands over the known fields alone, so stored events stay tolerant.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawOffer {
     name: ServiceName,
     description: Option<Description>,
@@ -159,7 +161,7 @@ pub enum ProviderCommand {
         /// Whose and what.
         shop: Shop,
         /// Hours and policy.
-        schedule: Schedule,
+        schedule: Box<Schedule>,
         /// The first service.
         service: Service,
     },
@@ -282,6 +284,9 @@ impl Provider {
     pub const MAX_SERVICES: usize = 200;
     /// The most overridden days a shop may have.
     pub const MAX_OVERRIDES: usize = 1000;
+    /// How many days back and ahead a day may be overridden: five times the longest horizon. An absurd date
+    /// would be one more that every reader has to be able to store.
+    pub const OVERRIDE_REACH_DAYS: u32 = 3650;
 
     /// The shop, if it was opened.
     pub fn open(&self) -> Result<&Shop, Refusal> {
@@ -307,7 +312,11 @@ impl Aggregate for Provider {
     type Id = ProviderId;
     const KIND: StreamKind = StreamKind::Provider;
 
-    fn decide(&self, command: ProviderCommand, _: &Context) -> Result<Vec<ProviderEvent>, Refusal> {
+    fn decide(
+        &self,
+        command: ProviderCommand,
+        context: &Context,
+    ) -> Result<Vec<ProviderEvent>, Refusal> {
         if let ProviderCommand::Open { shop, schedule, service } = command {
             if self.shop.is_some() {
                 return Ok(Vec::new());
@@ -319,7 +328,7 @@ impl Aggregate for Provider {
                     slug,
                     business_name,
                     hourly_rate,
-                    schedule,
+                    schedule: *schedule,
                 },
                 ProviderEvent::ServiceAdded { service },
             ]);
@@ -337,6 +346,14 @@ impl Aggregate for Provider {
             ),
             ProviderCommand::OverrideDay { day, windows } => {
                 let before = self.schedule.overrides.get(&day);
+                let today = self.schedule.local_day(context.now);
+                let distance_days = day.signed_duration_since(today).num_days();
+                if distance_days < -i64::from(Self::OVERRIDE_REACH_DAYS) {
+                    return Err(Refusal::SlotInPast);
+                }
+                if distance_days > i64::from(Self::OVERRIDE_REACH_DAYS) {
+                    return Err(Refusal::BeyondHorizon { horizon_days: Self::OVERRIDE_REACH_DAYS });
+                }
                 if before.is_none() && self.schedule.overrides.len() >= Self::MAX_OVERRIDES {
                     return Err(Refusal::LimitReached {
                         what: "overrides",
@@ -352,13 +369,14 @@ impl Aggregate for Provider {
                 (policy != self.schedule.policy, ProviderEvent::PolicySet { policy })
             }
             ProviderCommand::AddService(service) => {
-                if self.services.len() >= Self::MAX_SERVICES {
+                let offered = self.services.contains_key(&service.id);
+                if !offered && self.services.len() >= Self::MAX_SERVICES {
                     return Err(Refusal::LimitReached {
                         what: "services",
                         limit: Self::MAX_SERVICES,
                     });
                 }
-                (!self.services.contains_key(&service.id), ProviderEvent::ServiceAdded { service })
+                (!offered, ProviderEvent::ServiceAdded { service })
             }
             ProviderCommand::ChangeService(service) => {
                 (*self.service(service.id)? != service, ProviderEvent::ServiceChanged { service })
@@ -469,12 +487,12 @@ impl Command for OpenProvider {
         };
         view.take_claim(slug, provider.uuid())?;
         view.take_claim(view.claim_key(ClaimKind::Shop, &account.to_string()), provider.uuid())?;
-        let schedule = Schedule {
+        let schedule = Box::new(Schedule {
             zone: self.zone,
             weekly: self.weekly.clone().unwrap_or_else(WeeklyHours::classic),
             overrides: BTreeMap::new(),
             policy: self.policy.clone().unwrap_or_else(Policy::classic),
-        };
+        });
         let shop = Shop {
             account,
             slug: self.slug.clone(),

@@ -8,10 +8,16 @@
 //!
 //! An appointment occupies its time plus its service's buffers; two occupations may not intersect, except
 //! that one with the same service and start may be joined while a seat is free.
+//!
+//! Nothing here panics, whatever instant a client sends: outside the years 0 to 9999 there are no slots, and
+//! instants beyond what can be represented are cut to the last that can.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, Days, FixedOffset, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone,
+    Timelike, Utc,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Instant;
@@ -35,8 +41,9 @@ impl Span {
 
     /// The UTC days it touches, in order.
     pub fn utc_days(&self) -> Vec<NaiveDate> {
-        let last = (self.end - TimeDelta::nanoseconds(1)).date_naive().max(self.start.date_naive());
-        self.start.date_naive().iter_days().take_while(|day| *day <= last).collect()
+        let first = self.start.date_naive();
+        let last = shifted(self.end, -TimeDelta::nanoseconds(1)).date_naive().max(first);
+        first.iter_days().take_while(|day| *day <= last).collect()
     }
 }
 
@@ -61,7 +68,7 @@ impl Schedule {
 
     /// The local date of an instant.
     pub fn local_day(&self, at: Instant) -> NaiveDate {
-        at.with_timezone(&self.zone.0).date_naive()
+        self.local(at).date()
     }
 
     /// The last local date that may be booked.
@@ -72,7 +79,7 @@ impl Schedule {
 
     /// The earliest instant that may be booked; the start must be later than now in any case (`S0-28`).
     pub fn earliest(&self, now: Instant) -> Instant {
-        now + TimeDelta::minutes(i64::from(self.policy.minimum_notice_minutes))
+        shifted(now, TimeDelta::minutes(i64::from(self.policy.minimum_notice_minutes)))
     }
 
     /// Whether a start is neither past, too soon nor beyond the horizon.
@@ -87,7 +94,7 @@ impl Schedule {
             return Vec::new();
         }
         let stretches = stretches(self.zone, day);
-        let duration = TimeDelta::minutes(i64::from(measure.duration_minutes));
+        let duration = measure.duration();
         let mut slots = Vec::new();
         for window in windows.iter() {
             let (from, to) = (window.from.minutes(), window.to.minutes());
@@ -102,13 +109,11 @@ impl Schedule {
                     .take_while(|pair| pair[0].0.end == pair[1].0.start)
                     .last()
                     .map_or(span.end, |pair| pair[1].0.end);
-                let mut local = from;
-                while local < to {
+                for local in (from..to).step_by(measure.interval().into()) {
                     let start = stretch.instant(day, local);
                     if start >= span.start && start < span.end && start + duration <= end {
                         slots.push(Span { start, end: start + duration });
                     }
-                    local += measure.interval_minutes.max(1);
                 }
             }
         }
@@ -117,9 +122,28 @@ impl Schedule {
         slots
     }
 
-    /// Whether a slot starts at this instant. Cheaper than searching [`Self::candidates`] only in words.
+    /// Whether one of [`Self::candidates`] starts at this instant, without listing them: every booking asks.
     pub fn allows(&self, measure: &Measure, start: Instant) -> bool {
-        self.candidates(measure, self.local_day(start)).iter().any(|slot| slot.start == start)
+        let local = self.local(start);
+        let day = local.date();
+        if !has_slots(day) || local.second() != 0 || local.nanosecond() != 0 {
+            return false;
+        }
+        let minute = local.hour() * 60 + local.minute();
+        let window = self.windows(day).iter().find(|window| {
+            (u32::from(window.from.minutes())..u32::from(window.to.minutes())).contains(&minute)
+        });
+        let Some(window) = window else { return false };
+        let into = minute - u32::from(window.from.minutes());
+        if !into.is_multiple_of(measure.interval().into()) {
+            return false;
+        }
+        let end = start + measure.duration();
+        if offset(self.zone, start) == offset(self.zone, end) {
+            return minute + u32::from(measure.duration_minutes) <= u32::from(window.to.minutes());
+        }
+        // The offset changes on the way, so local time does not run with elapsed time: look closely.
+        self.candidates(measure, day).iter().any(|slot| slot.start == start)
     }
 
     /// The slots of a local date that can be booked now, given what is taken on the UTC days around it.
@@ -133,11 +157,20 @@ impl Schedule {
         if day < self.local_day(now) || day > self.last_day(now) {
             return Vec::new();
         }
+        let earliest = self.earliest(now);
         let mut slots = self.candidates(measure, day);
         slots.retain(|slot| {
-            self.in_time(slot.start, now) && taken.iter().all(|other| measure.fits(*slot, other))
+            slot.start > now
+                && slot.start >= earliest
+                && taken.iter().all(|other| measure.fits(*slot, other))
         });
         slots
+    }
+
+    /// The local time of an instant.
+    fn local(&self, at: Instant) -> NaiveDateTime {
+        let utc = at.naive_utc();
+        utc.checked_add_offset(offset(self.zone, at)).unwrap_or(utc)
     }
 }
 
@@ -162,15 +195,36 @@ impl Measure {
     /// A slot with its buffers.
     pub fn buffered(&self, slot: Span) -> Span {
         Span {
-            start: slot.start - TimeDelta::minutes(i64::from(self.buffer_before_minutes)),
-            end: slot.end + TimeDelta::minutes(i64::from(self.buffer_after_minutes)),
+            start: shifted(slot.start, -TimeDelta::minutes(i64::from(self.buffer_before_minutes))),
+            end: shifted(slot.end, TimeDelta::minutes(i64::from(self.buffer_after_minutes))),
         }
     }
 
+    /// The slot that starts then.
+    pub fn slot_at(&self, start: Instant) -> Span {
+        Span { start, end: shifted(start, self.duration()) }
+    }
+
+    fn duration(&self) -> TimeDelta {
+        TimeDelta::minutes(i64::from(self.duration_minutes))
+    }
+
+    fn interval(&self) -> u16 {
+        self.interval_minutes.max(1)
+    }
+
     /// Whether a slot can stand beside what is taken: apart from it, or in one of its free seats.
+    ///
+    /// To join, both must be the same slot of the same service. After a change of the service's duration
+    /// or buffers they are not, and joining would leave the longer one's end unguarded. After a change of
+    /// its capacity the smaller one counts: nobody gets more company than they booked with.
     pub fn fits(&self, slot: Span, taken: &Taken) -> bool {
-        !self.buffered(slot).intersects(&taken.span)
-            || (taken.service == self.service && taken.start == slot.start && taken.free_seats > 0)
+        let span = self.buffered(slot);
+        !span.intersects(&taken.span)
+            || (taken.service == self.service
+                && taken.start == slot.start
+                && taken.span == span
+                && taken.seats_taken < taken.capacity.min(self.capacity))
     }
 }
 
@@ -183,8 +237,10 @@ pub struct Taken {
     pub start: Instant,
     /// What it is occupied by.
     pub service: ServiceId,
-    /// Seats that can still be joined.
-    pub free_seats: u16,
+    /// How many seats it has.
+    pub capacity: u16,
+    /// How many of them are taken.
+    pub seats_taken: u16,
 }
 
 /// The UTC days whose agendas can matter to slots of a local date: those the date touches, and a day on
@@ -196,6 +252,12 @@ pub fn utc_days_around(zone: Zone, day: NaiveDate) -> Vec<NaiveDate> {
     };
     let margin = TimeDelta::days(1);
     Span { start: first.span.start - margin, end: last.span.end + margin }.utc_days()
+}
+
+/// The instants of a local date, from its first to its last; `None` for a date the zone skipped.
+pub fn local_day_span(zone: Zone, day: NaiveDate) -> Option<Span> {
+    let stretches = stretches(zone, day);
+    Some(Span { start: stretches.first()?.span.start, end: stretches.last()?.span.end })
 }
 
 /// A stretch of a local date during which the offset does not change.
@@ -221,12 +283,12 @@ impl Stretch {
 
 /// The local date cut into stretches of one offset each, in order. A date the zone skipped has none.
 fn stretches(zone: Zone, day: NaiveDate) -> Vec<Stretch> {
+    if !has_slots(day) {
+        return Vec::new();
+    }
     let noon = midnight(day) + TimeDelta::hours(12);
     let utc = |naive: NaiveDateTime| DateTime::<Utc>::from_naive_utc_and_offset(naive, Utc);
-    let offset = |at: Instant| {
-        let seconds = zone.0.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc();
-        TimeDelta::seconds(i64::from(seconds))
-    };
+    let offset = |at: Instant| TimeDelta::seconds(i64::from(offset(zone, at).local_minus_utc()));
     // Offsets lie between -16 and +16 hours: the date lies within these instants.
     let (first, last) = (utc(noon - TimeDelta::hours(29)), utc(noon + TimeDelta::hours(29)));
     let mut changes = Vec::new();
@@ -261,4 +323,20 @@ fn stretches(zone: Zone, day: NaiveDate) -> Vec<Stretch> {
 
 fn midnight(day: NaiveDate) -> NaiveDateTime {
     day.and_time(chrono::NaiveTime::MIN)
+}
+
+/// The years RFC 3339 can write. Far inside what can be represented, so that no sum within overflows.
+fn has_slots(day: NaiveDate) -> bool {
+    (0..=9999).contains(&day.year())
+}
+
+/// The offset of a zone from UTC at an instant.
+fn offset(zone: Zone, at: Instant) -> FixedOffset {
+    zone.0.offset_from_utc_datetime(&at.naive_utc()).fix()
+}
+
+/// `at`, that much later or earlier; at most the last or first instant there is.
+pub(crate) fn shifted(at: Instant, by: TimeDelta) -> Instant {
+    let limit = if by < TimeDelta::zero() { Instant::MIN_UTC } else { Instant::MAX_UTC };
+    at.checked_add_signed(by).unwrap_or(limit)
 }

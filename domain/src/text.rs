@@ -145,7 +145,7 @@ pub const RESERVED_SLUGS: [&str; 12] = [
 
 fn check_email(text: String) -> Result<String, InvalidText> {
     let wrong = InvalidText::Form { what: "email", form: "an address such as ana@example.com" };
-    let text = text.to_ascii_lowercase();
+    let text = text.to_lowercase();
     let (local, domain) = text.rsplit_once('@').ok_or(wrong.clone())?;
     let local_ok = !local.is_empty()
         && local.len() <= 64
