@@ -1,0 +1,195 @@
+//! What is wrong with a field, in both languages, from what serde and the domain's types say.
+//!
+//! Serde's own messages repeat the input (`invalid type: string "ana@…", expected u16`); [`clean`] keeps
+//! what was expected and drops what was found. The domain's messages never repeat it.
+
+use crate::problem::Text;
+
+/// A serde message without the input it repeats and without the place, which the pointer says better.
+pub(crate) fn clean(message: &str) -> String {
+    let message = match message.rfind(" at line ") {
+        Some(end) => &message[..end],
+        None => message,
+    };
+    let found = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    if found.iter().any(|prefix| message.starts_with(prefix)) {
+        return match message.rfind(", expected ") {
+            Some(at) => message[at + ", ".len()..].to_owned(),
+            None => "is not of the form it needs".to_owned(),
+        };
+    }
+    if message.starts_with("missing field ") {
+        return "is required".to_owned();
+    }
+    if message.starts_with("unknown field ") {
+        return "is not a field of this request".to_owned();
+    }
+    if message.starts_with("duplicate field ") {
+        return "must be given once".to_owned();
+    }
+    if message.starts_with("UUID parsing failed") {
+        return "expected a UUID".to_owned();
+    }
+    message.to_owned()
+}
+
+/// Both languages of an English detail. One that has no translation is said in English.
+pub(crate) fn text(en: &str) -> Text {
+    match pt_br(en) {
+        Some(pt_br) => Text::new(pt_br, en.to_owned()),
+        None => Text::new(en.to_owned(), en.to_owned()),
+    }
+}
+
+fn pt_br(en: &str) -> Option<String> {
+    if let Some(pt) = FIXED.iter().find_map(|(from, to)| (*from == en).then_some(*to)) {
+        return Some(pt.to_owned());
+    }
+    if let Some(what) = en.strip_prefix("not a valid ").and_then(|rest| rest.strip_suffix(" id")) {
+        return Some(format!("não é um id válido ({what})"));
+    }
+    if let Some(expected) = en.strip_prefix("expected one of ") {
+        return Some(format!("deve ser um de {expected}"));
+    }
+    if let Some(expected) = en.strip_prefix("expected ") {
+        return Some(format!("deve ser {}", kind_pt(expected)));
+    }
+    let (what, rest) = en.split_once(" must ")?;
+    if let Some(bounds) = rest.strip_prefix("have ").and_then(|r| r.strip_suffix(" characters")) {
+        let (min, max) = bounds.split_once(" to ")?;
+        return Some(format!("{what} deve ter de {min} a {max} caracteres"));
+    }
+    if let Some(bounds) = rest.strip_prefix("be between ") {
+        let (min, max) = bounds.split_once(" and ")?;
+        return Some(format!("{what} deve estar entre {min} e {max}"));
+    }
+    if rest == "not contain control characters" {
+        return Some(format!("{what} não pode conter caracteres de controle"));
+    }
+    let form = FORMS.iter().find_map(|(from, to)| (rest == *from).then_some(*to))?;
+    Some(format!("{what} deve ser {form}"))
+}
+
+/// What serde expected, in Portuguese where it is a kind of value.
+fn kind_pt(expected: &str) -> &str {
+    match expected {
+        "a string" | "string" | "str" => "um texto",
+        "a boolean" => "true ou false",
+        "a sequence" => "uma lista",
+        "a map" => "um objeto",
+        "a UUID" => "um UUID",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "um número inteiro não negativo",
+        "i8" | "i16" | "i32" | "i64" => "um número inteiro",
+        other if other.starts_with("struct ") => "um objeto",
+        other => other,
+    }
+}
+
+const FIXED: &[(&str, &str)] = &[
+    ("is required", "é obrigatório"),
+    ("is not a field of this request", "não é um campo desta requisição"),
+    ("is not a parameter of this request", "não é um parâmetro desta requisição"),
+    ("is not of the form it needs", "não tem o formato necessário"),
+    ("must be given once", "deve ser informado uma única vez"),
+    ("not a position token", "não é uma posição do log"),
+    ("not a cursor of this list", "não é um cursor desta lista"),
+    (
+        "a time of day must be HH:MM, from 00:00 to 24:00",
+        "uma hora do dia deve ser HH:MM, de 00:00 a 24:00",
+    ),
+    (
+        "windows must end after they start, be in order and not overlap",
+        "os intervalos devem terminar depois de começar, estar em ordem e não se sobrepor",
+    ),
+    ("a day may have at most 24 windows", "um dia pode ter no máximo 24 intervalos"),
+];
+
+const FORMS: &[(&str, &str)] = &[
+    ("be an address such as ana@example.com", "um endereço como ana@example.com"),
+    ("be digits, spaces and +-().", "dígitos, espaços e +-()."),
+    (
+        "be lower-case letters, digits and single hyphens",
+        "letras minúsculas, dígitos e hífens simples",
+    ),
+    ("be a name that is not reserved", "um nome que não seja reservado"),
+    ("be an IANA name such as America/Sao_Paulo", "um nome IANA como America/Sao_Paulo"),
+    (
+        "be an ISO 4217 code of three capital letters",
+        "um código ISO 4217 de três letras maiúsculas",
+    ),
+    (
+        "be an RFC 3339 instant such as 2026-03-02T13:00:00Z, from 1970 to 2200",
+        "um instante RFC 3339 como 2026-03-02T13:00:00Z, de 1970 a 2200",
+    ),
+    ("be a date such as 2026-03-02, from 1970 to 2200", "uma data como 2026-03-02, de 1970 a 2200"),
+    ("be 1 to 255 visible ASCII characters", "de 1 a 255 caracteres ASCII visíveis"),
+];
+
+#[cfg(test)]
+mod tests {
+    use domain::hours::{MinuteOfDay, Policy, Windows, Zone};
+    use domain::ids::AccountId;
+    use domain::money::Money;
+    use domain::position::Position;
+    use domain::text::{EmailAddress, Note, PersonName, Phone, Slug};
+
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_never_repeated() {
+        for (message, cleaned) in [
+            ("invalid type: string \"secret, expected x\", expected u16", "expected u16"),
+            ("invalid value: integer `70000`, expected u16 at line 1 column 9", "expected u16"),
+            (
+                "unknown variant `root`, expected `client` or `provider`",
+                "expected `client` or `provider`",
+            ),
+            (
+                "unknown field `ana@example.com`, expected one of `a`, `b`",
+                "is not a field of this request",
+            ),
+            ("missing field `email` at line 1 column 2", "is required"),
+            ("UUID parsing failed: invalid character: found `z` at 3", "expected a UUID"),
+            (
+                "name must have 2 to 255 characters at line 1 column 12",
+                "name must have 2 to 255 characters",
+            ),
+        ] {
+            assert_eq!(clean(message), cleaned);
+        }
+    }
+
+    #[test]
+    fn what_the_domain_says_is_said_in_portuguese_too() {
+        let said = [
+            "A".parse::<PersonName>().unwrap_err().to_string(),
+            "a\u{0}b".parse::<Note>().unwrap_err().to_string(),
+            "x".repeat(9).parse::<EmailAddress>().unwrap_err().to_string(),
+            "abc".parse::<Phone>().unwrap_err().to_string(),
+            "a--b".parse::<Slug>().unwrap_err().to_string(),
+            "admin".parse::<Slug>().unwrap_err().to_string(),
+            "Mars/Base".parse::<Zone>().unwrap_err().to_string(),
+            "25:00".parse::<MinuteOfDay>().unwrap_err().to_string(),
+            "x".parse::<AccountId>().unwrap_err().to_string(),
+            "x".parse::<Position>().unwrap_err().to_string(),
+            serde_json::from_str::<Money>(r#"{"amount_minor":-1}"#).unwrap_err().to_string(),
+            serde_json::from_str::<Money>(r#"{"amount_minor":1,"currency":"x"}"#).unwrap_err().to_string(),
+            serde_json::from_str::<Windows>(r#"[{"from":"08:00","to":"08:00"}]"#).unwrap_err().to_string(),
+            serde_json::from_str::<Windows>(&format!(
+                "[{}]",
+                vec![r#"{"from":"08:00","to":"09:00"}"#; 25].join(",")
+            ))
+            .unwrap_err()
+            .to_string(),
+            serde_json::from_str::<Policy>(
+                r#"{"minimum_notice_minutes":0,"horizon_days":0,"cancellation_window_minutes":0,"confirmation":"manual"}"#,
+            )
+            .unwrap_err()
+            .to_string(),
+        ];
+        for message in said {
+            let cleaned = clean(&message);
+            assert!(pt_br(&cleaned).is_some(), "no Portuguese for {cleaned:?}");
+        }
+    }
+}

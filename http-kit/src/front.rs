@@ -1,0 +1,284 @@
+//! What stands before both APIs' routers: origin, limits, deadline, problems, headers, measures.
+//!
+//! A request to `/api/nowhere` passes here like any other: its trace id and address are worked out, it is
+//! counted against the address's quota, the router answers a bare 404, and that leaves as a problem
+//! document in the caller's language with the security headers and `Pontual-Trace`. A handler that panics
+//! is a `500 internal`, one that takes too long a `503 timed-out`. Nothing here outlives the request.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use crate::headers::{self, PONTUAL_TRACE};
+use crate::limits::{Limits, Rule};
+use crate::origin::{RequestOrigin, TrustedProxies};
+use crate::problem::{Kind, PROBLEM_JSON, Problem};
+
+/// How long a request may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What stands before a router.
+#[derive(Clone)]
+pub struct Front {
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Which origins a browser may call from; none is the same origin alone.
+    pub cors_origins: Vec<HeaderValue>,
+    /// The rate limits.
+    pub limits: Limits,
+    /// How long a request may take.
+    pub timeout: Duration,
+}
+
+impl Front {
+    /// No proxies, no foreign origins.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            trusted_proxies: TrustedProxies::default(),
+            cors_origins: Vec::new(),
+            limits,
+            timeout: REQUEST_TIMEOUT,
+        }
+    }
+
+    /// Stands before a router, once all its routes are there.
+    pub fn before(self, router: Router) -> Router {
+        let mut router = router.layer(CatchPanicLayer::custom(panicked));
+        if !self.cors_origins.is_empty() {
+            router = router.layer(headers::cors(self.cors_origins.clone()));
+        }
+        router.layer(middleware::from_fn_with_state(Arc::new(self), stand))
+    }
+}
+
+async fn stand(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    let started = std::time::Instant::now();
+    let origin = RequestOrigin::of(request.headers(), request.extensions(), &front.trusted_proxies);
+    let origin = Arc::new(origin);
+    let trace = origin.trace.to_string();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(Arc::clone(&origin));
+
+    let span = tracing::info_span!("request", trace = %trace);
+    let guarded = front.limits.guard(Rule::General, origin.ip, next.run(request));
+    let answer = tokio::time::timeout(front.timeout, guarded).instrument(span.clone());
+    let mut response = match answer.await {
+        Ok(response) => response,
+        Err(_) => Problem::from(Kind::TimedOut).into_response(),
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        let _entered = span.enter();
+        response = in_their_language(response, &origin, &trace);
+    }
+    headers::secure(response.headers_mut());
+    if let Ok(value) = HeaderValue::try_from(trace) {
+        response.headers_mut().insert(PONTUAL_TRACE, value);
+    }
+    measure(&method, route.as_ref(), response.status(), started.elapsed());
+    response
+}
+
+/// A failure as a problem document in the caller's language, its other headers kept.
+fn in_their_language(response: Response, origin: &RequestOrigin, trace: &str) -> Response {
+    let problem = match response.extensions().get::<Arc<Problem>>() {
+        Some(problem) => Arc::clone(problem),
+        // Not ours: the router's own 404 or 405, or a library's. A status of its own meaning is kept.
+        None => {
+            let problem = Problem::of_status(response.status());
+            if problem.kind().status() != response.status() || is_a_problem(&response) {
+                return response;
+            }
+            Arc::new(problem)
+        }
+    };
+    let mut written = problem.render(origin.locale, Some(trace));
+    for (name, value) in response.headers() {
+        if *name != http::header::CONTENT_LENGTH && !written.headers().contains_key(name) {
+            written.headers_mut().append(name, value.clone());
+        }
+    }
+    written
+}
+
+fn is_a_problem(response: &Response) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(PROBLEM_JSON.as_bytes()))
+}
+
+fn measure(method: &http::Method, route: Option<&MatchedPath>, status: StatusCode, took: Duration) {
+    // The route, never the path: a path holds ids, and each would be a series of its own.
+    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let method = match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    };
+    let status = match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    metrics::histogram!(
+        "http_request_duration_seconds",
+        "method" => method, "route" => route, "status" => status
+    )
+    .record(took.as_secs_f64());
+}
+
+fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let message = cause
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| cause.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(panic = %message, "a handler panicked");
+    Problem::from(Kind::Internal).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::{get, post};
+    use chrono::DateTime;
+    use http::{Request, Response};
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::extract::{Json, Submission};
+    use crate::limits::{InProcess, Quota, limit};
+
+    fn app(front: Front) -> Router {
+        let limits = front.limits.clone();
+        let login = post(|| async { "welcome" })
+            .route_layer(middleware::from_fn_with_state((limits, Rule::SignIn), limit));
+        let router = Router::new()
+            .route("/fine", get(|| async { "fine" }))
+            .route("/login", login)
+            .route("/echo", post(|_: Submission<Json<Value>>| async { "read" }))
+            .route("/panic", get(|| async { panic!("no personal data here") as &str }))
+            .route("/stuck", get(std::future::pending::<&str>))
+            .route(
+                "/refused",
+                get(|| async { Problem::from(domain::Refusal::NotFound("service")) }),
+            );
+        front.before(router)
+    }
+
+    fn unlimited() -> Router {
+        app(Front { timeout: Duration::from_millis(50), ..Front::new(Limits::off()) })
+    }
+
+    async fn send(app: &Router, request: http::request::Builder) -> (Response<()>, Value) {
+        let request = request.body(Body::empty()).unwrap();
+        let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (Response::from_parts(parts, ()), serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    #[tokio::test]
+    async fn every_failure_is_a_problem_in_the_callers_language() {
+        let app = unlimited();
+        for (path, method, status, kind, title) in [
+            ("/nowhere", "GET", 404, "not-found", "Not found"),
+            ("/fine", "POST", 405, "method-not-allowed", "Method not allowed"),
+            ("/echo", "POST", 415, "unsupported-media-type", "Unsupported media type"),
+            ("/panic", "GET", 500, "internal", "Internal error"),
+            ("/stuck", "GET", 503, "timed-out", "Timed out"),
+            ("/refused", "GET", 404, "not-found", "Not found"),
+        ] {
+            let request =
+                Request::builder().method(method).uri(path).header("accept-language", "en");
+            let (response, problem) = send(&app, request).await;
+            assert_eq!(response.status(), status, "{path}");
+            assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON, "{path}");
+            assert_eq!(problem["type"], format!("/problems/{kind}"), "{path}");
+            assert_eq!(problem["title"], title, "{path}");
+            assert_eq!(
+                problem["trace_id"],
+                response.headers()["pontual-trace"].to_str().unwrap(),
+                "{path}"
+            );
+        }
+        let (response, problem) = send(&app, Request::get("/nowhere")).await;
+        assert_eq!(problem["title"], "Não encontrado");
+        assert_eq!(response.headers()["content-language"], "pt-BR");
+        let (response, _) = send(&app, Request::post("/fine")).await;
+        assert_eq!(response.headers()["allow"], "GET,HEAD");
+    }
+
+    #[tokio::test]
+    async fn a_trace_is_continued_and_every_answer_is_hardened() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let request =
+            Request::get("/fine").header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+        let (response, _) = send(&unlimited(), request).await;
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("pontual-trace"), trace);
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert!(header("content-security-policy").contains("frame-ancestors 'none'"));
+        assert!(header("strict-transport-security").contains("includeSubDomains"));
+        assert_eq!(header("x-xss-protection"), "0");
+        assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+        assert_eq!(header("cache-control"), "no-store");
+    }
+
+    #[tokio::test]
+    async fn limits_answer_429_and_say_when_to_come_back() {
+        let now = DateTime::from_timestamp(1_770_000_000, 0).unwrap();
+        let mut limits = Limits::new(Arc::new(InProcess::new(Arc::new(move || now))));
+        limits.general = Quota::per_minute(3);
+        limits.sign_in = Quota::per_minute(1);
+        let app = app(Front::new(limits));
+        let (response, _) = send(&app, Request::post("/login")).await;
+        assert_eq!(response.status(), 200);
+        let policies: Vec<_> = response.headers().get_all("ratelimit-policy").iter().collect();
+        assert_eq!(policies, ["\"sign-in\";q=1;w=60", "\"general\";q=3;w=60"]);
+        let (response, problem) = send(&app, Request::post("/login")).await;
+        assert_eq!(response.status(), 429);
+        assert_eq!(problem["type"], "/problems/too-many-requests");
+        assert_eq!(response.headers()["retry-after"], "60");
+        assert_eq!(send(&app, Request::get("/fine")).await.0.status(), 200);
+        let (response, _) = send(&app, Request::get("/fine")).await;
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "20");
+        assert_eq!(response.headers()["ratelimit"], "\"general\";r=0;t=20");
+    }
+
+    #[tokio::test]
+    async fn a_browser_may_call_from_the_origins_that_were_named_and_no_others() {
+        let front = Front {
+            cors_origins: vec![HeaderValue::from_static("https://app.pontual.test")],
+            ..Front::new(Limits::off())
+        };
+        let app = app(front);
+        let allowed = |response: &Response<()>| {
+            response.headers().get("access-control-allow-origin").cloned()
+        };
+        let request = Request::get("/fine").header("origin", "https://app.pontual.test");
+        assert!(allowed(&send(&app, request).await.0).is_some());
+        let request = Request::get("/fine").header("origin", "https://evil.test");
+        assert!(allowed(&send(&app, request).await.0).is_none());
+        let request = Request::options("/fine")
+            .header("origin", "https://app.pontual.test")
+            .header("access-control-request-method", "GET");
+        assert_eq!(send(&app, request).await.0.status(), 200);
+    }
+}
