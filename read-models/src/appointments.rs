@@ -1,0 +1,469 @@
+//! Appointments as both sides list them: a client's upcoming ones and history, a provider's day.
+//!
+//! `AppointmentBooked` begins a row, later events change its status or its time. A provider's day is asked
+//! for as a stretch of instants: the provider's zone at that time decides which, and it may have changed
+//! since the appointment was booked. The indexes are those of `S3-17`.
+
+use chrono::NaiveDateTime;
+use domain::Instant;
+use domain::appointment::{Contact, Status};
+use domain::hours::Zone;
+use domain::ids::{AccountId, AppointmentId, Id, ProviderId, ServiceId};
+use domain::money::Money;
+use domain::slots::Span;
+use domain::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::paging::{self, Page, PageLimit};
+use crate::table::{
+    Columns, RawStamp, RowStamp, StampColumns, Table, TableError, Writes, database, money_columns,
+};
+
+const TABLE: &str = "appointments";
+
+/// The most appointments [`whole_day`] gives; a day with more is read in pages, with [`of_provider`].
+pub const MAX_WHOLE_DAY: u16 = 500;
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, partition, position, version, provider_id, provider_account_id, client_id, \
+             service_id, service_name, starts_at, ends_at, zone, status, price_minor, \
+             price_currency, contact_name, contact_email, contact_phone, client_notes, \
+             status_reason, created_at, updated_at FROM appointments ",
+            $rest
+        )
+    };
+}
+
+/// The table.
+pub struct Appointments;
+
+/// The changes of a batch.
+pub type AppointmentWrites = Writes<Appointments>;
+
+/// An appointment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppointmentRow {
+    /// Which.
+    pub id: AppointmentId,
+    /// With whom.
+    pub provider: ProviderId,
+    /// Whose shop that is.
+    pub provider_account: AccountId,
+    /// Who booked.
+    pub client: AccountId,
+    /// What.
+    pub service: ServiceId,
+    /// The service's name when it was booked.
+    pub service_name: ServiceName,
+    /// When it is.
+    pub slot: Span,
+    /// The provider's zone when it was booked.
+    pub zone: Zone,
+    /// Where it stands.
+    pub status: Status,
+    /// What it costs.
+    pub price: Option<Money>,
+    /// The client as they were when they booked (`S3-77`); `None` once erased.
+    pub contact: Option<Contact>,
+    /// What the client wrote.
+    pub client_notes: Option<Note>,
+    /// Why it was declined or cancelled.
+    pub status_reason: Option<Note>,
+    /// The events behind it.
+    pub stamp: RowStamp,
+}
+
+impl AppointmentRow {
+    /// Its start as the clock on the provider's wall showed it in the zone it was booked in.
+    pub fn local_start(&self) -> NaiveDateTime {
+        self.slot.start.with_timezone(&self.zone.0).naive_local()
+    }
+}
+
+/// What an event does to an appointment's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppointmentChange {
+    /// It was booked.
+    Booked(Box<NewAppointment>),
+    /// Its status changed.
+    StatusChanged {
+        /// Where it stands now.
+        status: Status,
+        /// Why, where it was declined or cancelled.
+        reason: Option<Note>,
+    },
+    /// It was moved.
+    Rescheduled {
+        /// When it is now.
+        to: Span,
+        /// Where it stands now.
+        status: Status,
+    },
+    /// Something that shows nowhere in the row but in its version.
+    Touched,
+}
+
+/// What a booking says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAppointment {
+    /// With whom.
+    pub provider: ProviderId,
+    /// Whose shop that is.
+    pub provider_account: AccountId,
+    /// Who booked.
+    pub client: AccountId,
+    /// What.
+    pub service: ServiceId,
+    /// The service's name.
+    pub service_name: ServiceName,
+    /// When.
+    pub slot: Span,
+    /// The provider's zone.
+    pub zone: Zone,
+    /// Pending, or confirmed at once.
+    pub status: Status,
+    /// What it costs.
+    pub price: Option<Money>,
+    /// The client's contact.
+    pub contact: Option<Contact>,
+    /// What the client wrote.
+    pub client_notes: Option<Note>,
+}
+
+impl NewAppointment {
+    fn into_row(self, id: AppointmentId, stamp: RowStamp) -> AppointmentRow {
+        let Self {
+            provider,
+            provider_account,
+            client,
+            service,
+            service_name,
+            slot,
+            zone,
+            status,
+            price,
+            contact,
+            client_notes,
+        } = self;
+        AppointmentRow {
+            id,
+            provider,
+            provider_account,
+            client,
+            service,
+            service_name,
+            slot,
+            zone,
+            status,
+            price,
+            contact,
+            client_notes,
+            status_reason: None,
+            stamp,
+        }
+    }
+}
+
+impl Table for Appointments {
+    const NAME: &'static str = TABLE;
+    type Id = AppointmentId;
+    type Row = AppointmentRow;
+    type Change = AppointmentChange;
+
+    fn stamp(row: &mut AppointmentRow) -> &mut RowStamp {
+        &mut row.stamp
+    }
+
+    fn begins(change: &AppointmentChange) -> bool {
+        matches!(change, AppointmentChange::Booked(_))
+    }
+
+    fn begin(
+        id: AppointmentId,
+        stamp: RowStamp,
+        change: AppointmentChange,
+    ) -> Option<AppointmentRow> {
+        match change {
+            AppointmentChange::Booked(new) => Some(new.into_row(id, stamp)),
+            AppointmentChange::StatusChanged { .. }
+            | AppointmentChange::Rescheduled { .. }
+            | AppointmentChange::Touched => None,
+        }
+    }
+
+    fn change(row: &mut AppointmentRow, change: AppointmentChange) {
+        match change {
+            AppointmentChange::Booked(new) => *row = new.into_row(row.id, row.stamp),
+            AppointmentChange::StatusChanged { status, reason } => {
+                row.status = status;
+                row.status_reason = reason;
+            }
+            AppointmentChange::Rescheduled { to, status } => {
+                row.slot = to;
+                row.status = status;
+            }
+            AppointmentChange::Touched => {}
+        }
+    }
+
+    async fn load(
+        connection: &mut PgConnection,
+        ids: &[Uuid],
+    ) -> Result<Vec<(AppointmentId, AppointmentRow)>, TableError> {
+        let rows = sqlx::query_as(select!("WHERE id = ANY($1)"))
+            .bind(ids)
+            .fetch_all(connection)
+            .await
+            .map_err(database(TABLE))?;
+        Ok(read(rows)?.into_iter().map(|row| (row.id, row)).collect())
+    }
+
+    async fn upsert(
+        connection: &mut PgConnection,
+        rows: &[AppointmentRow],
+    ) -> Result<u64, TableError> {
+        let mut stamps = StampColumns::default();
+        rows.iter().for_each(|row| stamps.push(&row.stamp));
+        let ids = |of: fn(&AppointmentRow) -> Uuid| rows.iter().map(of).collect::<Vec<_>>();
+        let (prices, currencies): (Vec<_>, Vec<_>) =
+            rows.iter().map(|row| money_columns(row.price)).unzip();
+        let contact = |of: fn(&Contact) -> Option<&str>| -> Vec<Option<&str>> {
+            rows.iter().map(|row| row.contact.as_ref().and_then(of)).collect()
+        };
+        let note = |of: fn(&AppointmentRow) -> &Option<Note>| -> Vec<Option<&str>> {
+            rows.iter().map(|row| of(row).as_ref().map(Note::as_str)).collect()
+        };
+        let done = sqlx::query(
+            "INSERT INTO appointments AS t (id, partition, position, version, provider_id,
+                 provider_account_id, client_id, service_id, service_name, starts_at, ends_at, zone,
+                 local_start, status, price_minor, price_currency, contact_name, contact_email,
+                 contact_phone, client_notes, status_reason, created_at, updated_at)
+             SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
+                 $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::timestamptz[],
+                 $11::timestamptz[], $12::text[], $13::timestamp[], $14::text[], $15::bigint[],
+                 $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
+                 $22::timestamptz[], $23::timestamptz[])
+             ON CONFLICT (id) DO UPDATE SET
+                 partition = excluded.partition, position = excluded.position,
+                 version = excluded.version, provider_id = excluded.provider_id,
+                 provider_account_id = excluded.provider_account_id,
+                 client_id = excluded.client_id, service_id = excluded.service_id,
+                 service_name = excluded.service_name, starts_at = excluded.starts_at,
+                 ends_at = excluded.ends_at, zone = excluded.zone,
+                 local_start = excluded.local_start, status = excluded.status,
+                 price_minor = excluded.price_minor, price_currency = excluded.price_currency,
+                 contact_name = excluded.contact_name, contact_email = excluded.contact_email,
+                 contact_phone = excluded.contact_phone, client_notes = excluded.client_notes,
+                 status_reason = excluded.status_reason, created_at = excluded.created_at,
+                 updated_at = excluded.updated_at
+             WHERE t.position < excluded.position",
+        )
+        .bind(ids(|row| row.id.uuid()))
+        .bind(stamps.partitions)
+        .bind(stamps.positions)
+        .bind(stamps.versions)
+        .bind(ids(|row| row.provider.uuid()))
+        .bind(ids(|row| row.provider_account.uuid()))
+        .bind(ids(|row| row.client.uuid()))
+        .bind(ids(|row| row.service.uuid()))
+        .bind(rows.iter().map(|row| row.service_name.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.slot.start).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.slot.end).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.zone.name()).collect::<Vec<_>>())
+        .bind(rows.iter().map(AppointmentRow::local_start).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.status.as_str()).collect::<Vec<_>>())
+        .bind(prices)
+        .bind(currencies)
+        .bind(contact(|contact| Some(contact.name.as_str())))
+        .bind(contact(|contact| Some(contact.email.as_str())))
+        .bind(contact(|contact| contact.phone.as_ref().map(Phone::as_str)))
+        .bind(note(|row| &row.client_notes))
+        .bind(note(|row| &row.status_reason))
+        .bind(stamps.created_at)
+        .bind(stamps.updated_at)
+        .execute(connection)
+        .await
+        .map_err(database(TABLE))?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// Which of a client's appointments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// Those that will take place or do right now, the next first.
+    Upcoming,
+    /// All others: over, declined or cancelled; the latest first (`S4-08`).
+    Past,
+}
+
+/// The appointment with this id.
+pub async fn by_id(pool: &PgPool, id: AppointmentId) -> Result<Option<AppointmentRow>, TableError> {
+    let row = sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(pool).await;
+    row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
+}
+
+/// A client's own appointments.
+pub async fn of_client(
+    pool: &PgPool,
+    client: AccountId,
+    period: Period,
+    now: Instant,
+    cursor: Option<&str>,
+    limit: PageLimit,
+) -> Result<Page<AppointmentRow>, TableError> {
+    let (list, sql) = match period {
+        Period::Upcoming => (
+            "appointments.upcoming",
+            select!(
+                "WHERE client_id = $1 AND ends_at > $2 AND status IN ('pending', 'confirmed') \
+                 AND ($4::timestamptz IS NULL OR (starts_at, id) > ($4, $5)) \
+                 ORDER BY starts_at, id LIMIT $3"
+            ),
+        ),
+        Period::Past => (
+            "appointments.past",
+            select!(
+                "WHERE client_id = $1 AND (ends_at <= $2 OR status NOT IN ('pending', 'confirmed')) \
+                 AND ($4::timestamptz IS NULL OR (starts_at, id) < ($4, $5)) \
+                 ORDER BY starts_at DESC, id DESC LIMIT $3"
+            ),
+        ),
+    };
+    let after: Option<(Instant, AppointmentId)> = paging::decode(list, cursor)?;
+    let rows = sqlx::query_as(sql)
+        .bind(client.uuid())
+        .bind(now)
+        .bind(limit.and_one())
+        .bind(after.map(|(start, _)| start))
+        .bind(after.map(|(_, id)| id.uuid()))
+        .fetch_all(pool)
+        .await
+        .map_err(database(TABLE))?;
+    Ok(Page::cut(read(rows)?, limit, list, |row| (row.slot.start, row.id)))
+}
+
+/// A provider's appointments that start within a stretch of time, whatever their status, in order.
+pub async fn of_provider(
+    pool: &PgPool,
+    provider: ProviderId,
+    within: Span,
+    cursor: Option<&str>,
+    limit: PageLimit,
+) -> Result<Page<AppointmentRow>, TableError> {
+    const LIST: &str = "appointments.provider";
+    let after: Option<(Instant, AppointmentId)> = paging::decode(LIST, cursor)?;
+    let rows = starting_within(pool, provider, within, after, limit.and_one()).await?;
+    Ok(Page::cut(rows, limit, LIST, |row| (row.slot.start, row.id)))
+}
+
+/// The same all at once, for the cache; `None` when there are more than [`MAX_WHOLE_DAY`].
+pub async fn whole_day(
+    pool: &PgPool,
+    provider: ProviderId,
+    within: Span,
+) -> Result<Option<Vec<AppointmentRow>>, TableError> {
+    let most = usize::from(MAX_WHOLE_DAY);
+    let rows = starting_within(pool, provider, within, None, i64::from(MAX_WHOLE_DAY) + 1).await?;
+    Ok((rows.len() <= most).then_some(rows))
+}
+
+async fn starting_within(
+    pool: &PgPool,
+    provider: ProviderId,
+    within: Span,
+    after: Option<(Instant, AppointmentId)>,
+    limit: i64,
+) -> Result<Vec<AppointmentRow>, TableError> {
+    let rows = sqlx::query_as(select!(
+        "WHERE provider_id = $1 AND starts_at >= $2 AND starts_at < $3 \
+         AND ($5::timestamptz IS NULL OR (starts_at, id) > ($5, $6)) \
+         ORDER BY starts_at, id LIMIT $4"
+    ))
+    .bind(provider.uuid())
+    .bind(within.start)
+    .bind(within.end)
+    .bind(limit)
+    .bind(after.map(|(start, _)| start))
+    .bind(after.map(|(_, id)| id.uuid()))
+    .fetch_all(pool)
+    .await;
+    read(rows.map_err(database(TABLE))?)
+}
+
+#[derive(sqlx::FromRow)]
+struct Raw {
+    id: Uuid,
+    provider_id: Uuid,
+    provider_account_id: Uuid,
+    client_id: Uuid,
+    service_id: Uuid,
+    service_name: String,
+    starts_at: Instant,
+    ends_at: Instant,
+    zone: String,
+    status: String,
+    price_minor: Option<i64>,
+    price_currency: Option<String>,
+    contact_name: Option<String>,
+    contact_email: Option<String>,
+    contact_phone: Option<String>,
+    client_notes: Option<String>,
+    status_reason: Option<String>,
+    #[sqlx(flatten)]
+    stamp: RawStamp,
+}
+
+fn read(rows: Vec<Raw>) -> Result<Vec<AppointmentRow>, TableError> {
+    rows.into_iter().map(AppointmentRow::try_from).collect()
+}
+
+impl TryFrom<Raw> for AppointmentRow {
+    type Error = TableError;
+    fn try_from(raw: Raw) -> Result<Self, TableError> {
+        let Raw {
+            id,
+            provider_id,
+            provider_account_id,
+            client_id,
+            service_id,
+            service_name,
+            starts_at,
+            ends_at,
+            zone,
+            status,
+            price_minor,
+            price_currency,
+            contact_name,
+            contact_email,
+            contact_phone,
+            client_notes,
+            status_reason,
+            stamp,
+        } = raw;
+        let columns = Columns(TABLE);
+        let name: Option<PersonName> = columns.optional("contact_name", contact_name)?;
+        let email: Option<EmailAddress> = columns.optional("contact_email", contact_email)?;
+        let phone: Option<Phone> = columns.optional("contact_phone", contact_phone)?;
+        Ok(Self {
+            id: columns.id("id", id)?,
+            provider: columns.id("provider_id", provider_id)?,
+            provider_account: columns.id("provider_account_id", provider_account_id)?,
+            client: columns.id("client_id", client_id)?,
+            service: columns.id("service_id", service_id)?,
+            service_name: columns.text("service_name", service_name)?,
+            slot: Span { start: starts_at, end: ends_at },
+            zone: columns.text("zone", zone)?,
+            status: columns.text("status", status)?,
+            price: columns.money("price_minor", price_minor, price_currency)?,
+            contact: name.zip(email).map(|(name, email)| Contact { name, email, phone }),
+            client_notes: columns.optional("client_notes", client_notes)?,
+            status_reason: columns.optional("status_reason", status_reason)?,
+            stamp: columns.stamp(stamp)?,
+        })
+    }
+}

@@ -1,0 +1,455 @@
+//! The availability cache: per provider the schedule, per provider and UTC day what is taken; and, cached the
+//! same way (`S0-16`, `S0-24`), a provider's appointments of a local day and the head of the provider list.
+//!
+//! Free slots are computed on read, from intervals, so a change of service or duration needs no new cache.
+//! For example: `SlotTaken` reaches the projector, which loads the agenda and puts the day's whole [`DayDoc`];
+//! a client asks for that day, [`AvailabilityCache::get`] brings schedule and days in one round trip, and
+//! [`Availability::free_slots`] subtracts the one from the other. What is missing the reader loads from the
+//! log, answers, and offers to the cache by [`AvailabilityCache::fill`].
+//!
+//! # What keeps it right
+//!
+//! The cache may lose anything at any time: an entry (eviction, expiry), everything (a flush), or the last
+//! minutes (a restart from an older snapshot). A lost entry must be a miss, never an older value. So:
+//!
+//! - every value carries the number, within its partition, of the event it is as of; an older or equal one
+//!   is ignored, twice equals once;
+//! - per partition the cache keeps a *ceiling*, the last event any projector began to apply, and what was
+//!   *applied*, up to which all is in place. [`AvailabilityCache::apply`] raises the ceiling, writes, then
+//!   raises what was applied;
+//! - a fill says up to which event of the partition it is complete, and is refused below the ceiling: it
+//!   could hide an event that was applied and whose value is gone;
+//! - so is a projector's value for an entry that is not there, when the ceiling says that somebody was there
+//!   before it: that projector is late, or repeats itself. The entry stays a miss;
+//! - a projector that finds the ceiling *below* where it goes on knows that the cache lost its memory: it
+//!   begins a new *epoch*, and everything of another epoch is a miss from then on.
+//!
+//! An idle projector applies an empty batch now and then ([`CacheBatch::heartbeat`]), so that a cache that
+//! was lost is noticed without an event. A crash at any point leaves a ceiling that is too high: the repeated
+//! batch then only replaces what is there, and readers fill the rest.
+
+mod in_process;
+mod redis;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::NaiveDate;
+use domain::Instant;
+use domain::ids::{Id, ProviderId};
+use domain::position::{Partition, PartitionCount, PositionToken};
+use domain::provider::Service;
+use domain::slots::{Measure, Schedule, Span, Taken};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::in_process::{InProcessCache, InProcessOptions};
+pub use self::redis::{RedisCache, RedisOptions};
+use crate::appointments::AppointmentRow;
+use crate::paging::{Page, PageLimit};
+use crate::providers::{self, ProviderRow};
+
+/// When a provider can be booked, and what for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleDoc {
+    /// Hours, overrides, policy.
+    pub schedule: Schedule,
+    /// What is offered.
+    pub services: Vec<Service>,
+}
+
+/// What is taken of a provider's UTC day.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayDoc {
+    /// Its occupations.
+    pub taken: Vec<Taken>,
+}
+
+/// A provider's appointments of a local day (`S0-16`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayListDoc {
+    /// All of them, by start.
+    pub items: Vec<AppointmentRow>,
+}
+
+/// The providers of one partition that stand first in the list (`S0-24`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvidersPageDoc {
+    /// The first ones, in list order.
+    pub rows: Vec<ProviderRow>,
+    /// Whether the partition has no others.
+    pub complete: bool,
+}
+
+/// A value of the cache and how recent it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doc<T> {
+    /// The event of the partition it is as of.
+    pub number: u64,
+    /// The value; `None` is a tombstone: there is no such thing.
+    pub value: Option<Arc<T>>,
+}
+
+/// What the cache has of one thing; a miss is `doc: None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached<T> {
+    /// Up to which event of the thing's partition the cache is applied; `None` when it does not know.
+    pub applied: Option<u64>,
+    /// What there is.
+    pub doc: Option<Doc<T>>,
+}
+
+/// What the cache has of one provider.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AvailabilityDocs {
+    /// Up to which event of the provider's partition the cache is applied; `None` when it does not know.
+    pub applied: Option<u64>,
+    /// The schedule.
+    pub schedule: Option<Doc<ScheduleDoc>>,
+    /// The days that were asked for, in that order.
+    pub days: Vec<(NaiveDate, Option<Doc<DayDoc>>)>,
+}
+
+/// What can be cached, and under which name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Key {
+    Schedule(ProviderId),
+    Day(ProviderId, NaiveDate),
+    DayList(ProviderId, NaiveDate),
+    ProvidersPage(Partition),
+}
+
+impl Key {
+    fn partition(self, partitions: PartitionCount) -> Partition {
+        match self {
+            Self::Schedule(provider) | Self::Day(provider, _) | Self::DayList(provider, _) => {
+                partitions.partition_of(provider.slot())
+            }
+            Self::ProvidersPage(partition) => partition,
+        }
+    }
+}
+
+/// A value of any kind.
+#[derive(Debug, Clone)]
+enum Value {
+    Schedule(Arc<ScheduleDoc>),
+    Day(Arc<DayDoc>),
+    DayList(Arc<DayListDoc>),
+    ProvidersPage(Arc<ProvidersPageDoc>),
+}
+
+/// One of the kinds of values, and its place in [`Value`].
+trait Kind: Sized + Serialize + for<'de> Deserialize<'de> {
+    fn into_value(this: Arc<Self>) -> Value;
+    fn from_value(value: Value) -> Option<Arc<Self>>;
+}
+
+macro_rules! kinds {
+    ($($kind:ident($doc:ty)),*) => {$(
+        impl Kind for $doc {
+            fn into_value(this: Arc<Self>) -> Value {
+                Value::$kind(this)
+            }
+            fn from_value(value: Value) -> Option<Arc<Self>> {
+                if let Value::$kind(this) = value { Some(this) } else { None }
+            }
+        }
+    )*
+
+        impl Value {
+            fn json(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$kind(doc) => serde_json::to_vec(doc),)*
+                }
+                .expect("what is cached is plain data")
+            }
+        }
+    };
+}
+
+kinds! {
+    Schedule(ScheduleDoc),
+    Day(DayDoc),
+    DayList(DayListDoc),
+    ProvidersPage(ProvidersPageDoc)
+}
+
+/// What to do with one entry.
+#[derive(Debug, Clone)]
+enum Action {
+    /// Store it; `None` is a tombstone.
+    Put(Option<Value>),
+    /// Let it be a miss, so that the next reader fills it.
+    Forget,
+}
+
+/// A value to write, and the number of the event it is as of.
+#[derive(Debug, Clone)]
+pub struct CacheWrite {
+    key: Key,
+    number: u64,
+    action: Action,
+}
+
+impl CacheWrite {
+    /// A provider's schedule; `None` when there is no such provider.
+    pub fn schedule(provider: ProviderId, number: u64, doc: Option<ScheduleDoc>) -> Self {
+        Self::put(Key::Schedule(provider), number, doc)
+    }
+
+    /// What is taken of a provider's UTC day.
+    pub fn day(provider: ProviderId, utc_day: NaiveDate, number: u64, doc: DayDoc) -> Self {
+        Self::put(Key::Day(provider, utc_day), number, Some(doc))
+    }
+
+    /// A provider's appointments of a local day.
+    pub fn day_list(
+        provider: ProviderId,
+        local_day: NaiveDate,
+        number: u64,
+        doc: DayListDoc,
+    ) -> Self {
+        Self::put(Key::DayList(provider, local_day), number, Some(doc))
+    }
+
+    /// Says that a provider's appointments of a local day changed: the next reader fills them.
+    pub fn forget_day_list(provider: ProviderId, local_day: NaiveDate, number: u64) -> Self {
+        let key = Key::DayList(provider, local_day);
+        Self { key, number, action: Action::Forget }
+    }
+
+    /// The providers of a partition that stand first in the list.
+    pub fn providers_page(partition: Partition, number: u64, doc: ProvidersPageDoc) -> Self {
+        Self::put(Key::ProvidersPage(partition), number, Some(doc))
+    }
+
+    /// Says that the provider list changed in a partition: the next reader fills it.
+    pub fn forget_providers_page(partition: Partition, number: u64) -> Self {
+        Self { key: Key::ProvidersPage(partition), number, action: Action::Forget }
+    }
+
+    /// Whether it stores something: all a fill may do.
+    fn is_put(&self) -> bool {
+        matches!(self.action, Action::Put(_))
+    }
+
+    fn put<T: Kind>(key: Key, number: u64, doc: Option<T>) -> Self {
+        let value = doc.map(|doc| T::into_value(Arc::new(doc)));
+        Self { key, number, action: Action::Put(value) }
+    }
+}
+
+/// What one batch of events does to the cache.
+#[derive(Debug, Clone)]
+pub struct CacheBatch {
+    partition: Partition,
+    from: u64,
+    to: u64,
+    writes: HashMap<Key, CacheWrite>,
+}
+
+impl CacheBatch {
+    /// The batch of the events after `from`, up to and with `to`. `from` is where the projector's checkpoint
+    /// stands; it may move on only when the batch was applied.
+    pub fn new(partition: Partition, from: u64, to: u64) -> Self {
+        Self { partition, from, to: to.max(from), writes: HashMap::new() }
+    }
+
+    /// An empty batch: what a projector that has nothing to do applies now and then, and when it starts.
+    pub fn heartbeat(partition: Partition, checkpoint: u64) -> Self {
+        Self::new(partition, checkpoint, checkpoint)
+    }
+
+    /// Adds a write; of two to the same entry the later counts. All must be of the batch's partition.
+    pub fn push(&mut self, write: CacheWrite) {
+        let older = self.writes.get(&write.key).is_some_and(|there| there.number > write.number);
+        if !older {
+            self.writes.insert(write.key, write);
+        }
+    }
+}
+
+/// The cache cannot be reached, or does not answer in time. Readers go to the log; the projector tries again.
+#[derive(Debug, Error)]
+#[error("the availability cache does not answer")]
+pub struct CacheUnavailable(#[source] pub(crate) Box<dyn std::error::Error + Send + Sync>);
+
+/// Where availability is cached: [`RedisCache`], or [`InProcessCache`] without Redis.
+#[async_trait]
+pub trait AvailabilityCache: Send + Sync + 'static {
+    /// Applies a batch of the log. Says nothing of what was ignored: readers find it missing, or newer.
+    async fn apply(&self, batch: CacheBatch) -> Result<(), CacheUnavailable>;
+
+    /// Offers what a reader loaded after a miss. All must be of `partition`, and hold every event of it up to
+    /// `as_of`: read the partition's head first, then load.
+    async fn fill(
+        &self,
+        partition: Partition,
+        as_of: u64,
+        writes: Vec<CacheWrite>,
+    ) -> Result<(), CacheUnavailable>;
+
+    /// A provider's schedule and what is taken on these UTC days, in one round trip.
+    async fn get(
+        &self,
+        provider: ProviderId,
+        utc_days: &[NaiveDate],
+    ) -> Result<AvailabilityDocs, CacheUnavailable>;
+
+    /// A provider's appointments of a local day.
+    async fn get_day_list(
+        &self,
+        provider: ProviderId,
+        local_day: NaiveDate,
+    ) -> Result<Cached<DayListDoc>, CacheUnavailable>;
+
+    /// The head of the provider list, by partition.
+    async fn get_providers_pages(
+        &self,
+    ) -> Result<Vec<(Partition, Cached<ProvidersPageDoc>)>, CacheUnavailable>;
+
+    /// Up to which event every partition is applied. One the cache knows nothing of is left out.
+    async fn applied(&self) -> Result<PositionToken, CacheUnavailable>;
+}
+
+/// The first page of the provider list, from the cached heads of all partitions; `None` when they do not
+/// reach that far.
+pub fn first_page(heads: &[Arc<ProvidersPageDoc>], limit: PageLimit) -> Option<Page<ProviderRow>> {
+    let wanted = usize::from(limit.get()) + 1;
+    let reach = |head: &Arc<ProvidersPageDoc>| head.complete || head.rows.len() >= wanted;
+    if !heads.iter().all(reach) {
+        return None;
+    }
+    let mut rows: Vec<(_, &ProviderRow)> = heads
+        .iter()
+        .flat_map(|head| &head.rows)
+        .filter_map(|row| Some((row.list_key()?, row)))
+        .collect();
+    rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let rows = rows.into_iter().take(wanted).map(|(_, row)| row.clone()).collect();
+    Some(providers::page(rows, limit))
+}
+
+/// UTC days that were needed and not given.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("what is taken on {} days is missing", .0.len())]
+pub struct MissingDays(pub Vec<NaiveDate>);
+
+/// A provider's schedule and what is taken: what free slots are computed from.
+#[derive(Debug, Clone)]
+pub struct Availability {
+    schedule: Arc<ScheduleDoc>,
+    days: BTreeMap<NaiveDate, Arc<DayDoc>>,
+}
+
+impl Availability {
+    /// The UTC days that can matter to slots of these local dates, whatever the zone: to be asked of the
+    /// cache before the zone is known. Offsets and buffers together are less than a day.
+    pub fn days_around(first: NaiveDate, last: NaiveDate) -> Vec<NaiveDate> {
+        let from = first.pred_opt().unwrap_or(first);
+        let to = last.succ_opt().unwrap_or(last);
+        from.iter_days().take_while(|day| *day <= to).collect()
+    }
+
+    /// From the schedule, with no day known to it yet.
+    pub fn new(schedule: Arc<ScheduleDoc>) -> Self {
+        Self { schedule, days: BTreeMap::new() }
+    }
+
+    /// From what the cache gave, as far as it goes; `None` without a schedule, be it a miss or a tombstone.
+    pub fn from_docs(docs: &AvailabilityDocs) -> Option<Self> {
+        let mut this = Self::new(docs.schedule.as_ref()?.value.clone()?);
+        for (day, doc) in &docs.days {
+            if let Some(Doc { number: _, value: Some(doc) }) = doc {
+                this.days.insert(*day, Arc::clone(doc));
+            }
+        }
+        Some(this)
+    }
+
+    /// Adds what is taken on a UTC day, such as one loaded from the log.
+    pub fn add_day(&mut self, utc_day: NaiveDate, doc: Arc<DayDoc>) {
+        self.days.insert(utc_day, doc);
+    }
+
+    /// The schedule and the services.
+    pub fn schedule(&self) -> &ScheduleDoc {
+        &self.schedule
+    }
+
+    /// The free slots of a service on a local date, in order (`S0-22`).
+    pub fn free_slots(
+        &self,
+        measure: &Measure,
+        local_day: NaiveDate,
+        now: Instant,
+    ) -> Result<Vec<Span>, MissingDays> {
+        let mut slots = self.open_slots(measure, local_day, now);
+        let missing = self.missing(measure, &slots);
+        if !missing.is_empty() {
+            return Err(MissingDays(missing));
+        }
+        slots.retain(|slot| self.is_free(measure, *slot));
+        Ok(slots)
+    }
+
+    /// The local dates from `first` to `last` with at least one free slot of a service, in order (`S0-21`).
+    pub fn free_days(
+        &self,
+        measure: &Measure,
+        first: NaiveDate,
+        last: NaiveDate,
+        now: Instant,
+    ) -> Result<Vec<NaiveDate>, MissingDays> {
+        let schedule = &self.schedule.schedule;
+        let first = first.max(schedule.local_day(now));
+        let last = last.min(schedule.last_day(now));
+        let (mut free, mut missing) = (Vec::new(), Vec::new());
+        for day in first.iter_days().take_while(|day| *day <= last) {
+            let slots = self.open_slots(measure, day, now);
+            missing.append(&mut self.missing(measure, &slots));
+            if missing.is_empty() && slots.iter().any(|slot| self.is_free(measure, *slot)) {
+                free.push(day);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(free);
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        Err(MissingDays(missing))
+    }
+
+    /// The slots of a local date that may be booked now, were nothing taken.
+    fn open_slots(&self, measure: &Measure, day: NaiveDate, now: Instant) -> Vec<Span> {
+        self.schedule.schedule.free(measure, day, &[], now)
+    }
+
+    /// The UTC days of these slots, buffers included, of which nothing is known. An occupation that is in a
+    /// slot's way shares an instant with it, and stands in the agenda of that instant's day.
+    fn missing(&self, measure: &Measure, slots: &[Span]) -> Vec<NaiveDate> {
+        let mut missing = Vec::new();
+        let mut last = None;
+        for slot in slots {
+            let span = measure.buffered(*slot);
+            // Most slots lie within one day, and that of the slot before.
+            if last == Some((span.start.date_naive(), span.end.date_naive())) {
+                continue;
+            }
+            last = Some((span.start.date_naive(), span.end.date_naive()));
+            let days = span.utc_days();
+            missing.extend(days.into_iter().filter(|day| !self.days.contains_key(day)));
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
+    fn is_free(&self, measure: &Measure, slot: Span) -> bool {
+        let span = measure.buffered(slot);
+        let days = self.days.range(span.start.date_naive()..=span.end.date_naive());
+        days.flat_map(|(_, doc)| &doc.taken).all(|taken| measure.fits(slot, taken))
+    }
+}

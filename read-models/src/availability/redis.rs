@@ -1,0 +1,384 @@
+//! The availability cache in Redis, shared by all processes.
+//!
+//! A value is a string: `<epoch> <number>\n<json>`; no JSON is a tombstone. A partition's state is a string
+//! too, `<epoch> <ceiling> <applied>`, so that one MGET brings the state and all values a reader needs.
+//! Batches and fills are Lua scripts: Redis runs each as one, and so the guards hold whoever else writes.
+//! The scripts touch keys of one partition; they need a single Redis, not a cluster.
+//!
+//! What was parsed last is remembered with the bytes it was parsed from: a value that did not change is
+//! not parsed again.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::NaiveDate;
+use domain::ids::{Id, ProviderId};
+use domain::position::{Partition, PartitionCount, Position, PositionToken};
+use moka::sync::Cache;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{AsyncCommands, RedisError, Script, ScriptInvocation};
+
+use super::{
+    Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheUnavailable, CacheWrite, Cached,
+    DayListDoc, Doc, Key, Kind, ProvidersPageDoc, Value,
+};
+
+/// How the cache uses Redis.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// What every key begins with; nothing by default, so that a day's list is exactly
+    /// `appointments-list:PROVIDER_ID:DATE` (`S0-35`). A rebuild or a test uses one of its own, such as `g2:`.
+    pub namespace: String,
+    /// How long a value is kept at most: a safety net (K25).
+    pub ttl: Duration,
+    /// How long any call may take, connecting included.
+    pub timeout: Duration,
+    /// The most memory for what was parsed last, in bytes, roughly.
+    pub parsed_bytes: u64,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self {
+            namespace: String::new(),
+            ttl: Duration::from_secs(24 * 60 * 60),
+            timeout: Duration::from_millis(800),
+            parsed_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// The cache in Redis.
+pub struct RedisCache {
+    connection: ConnectionManager,
+    partitions: PartitionCount,
+    options: RedisOptions,
+    parsed: Cache<Key, (Vec<u8>, Value)>,
+}
+
+/// How many values one script writes: Redis does nothing else meanwhile.
+const CHUNK: usize = 64;
+
+impl RedisCache {
+    /// Connects when it is first used, so that a Redis that is down stops nobody from starting.
+    pub fn new(
+        url: &str,
+        partitions: PartitionCount,
+        options: RedisOptions,
+    ) -> Result<Self, CacheUnavailable> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(options.timeout))
+            .set_response_timeout(Some(options.timeout))
+            .set_number_of_retries(1)
+            .set_min_delay(Duration::from_millis(20))
+            .set_max_delay(Duration::from_millis(100))
+            .set_pipeline_buffer_size(1024);
+        let connection = redis::Client::open(url)
+            .and_then(|client| ConnectionManager::new_lazy_with_config(client, config))
+            .map_err(unavailable)?;
+        let parsed = Cache::builder()
+            .max_capacity(options.parsed_bytes)
+            .weigher(|_, (raw, _): &(Vec<u8>, Value)| {
+                u32::try_from(raw.len().saturating_mul(4) + 256).unwrap_or(u32::MAX)
+            })
+            .time_to_idle(Duration::from_secs(3600))
+            .build();
+        Ok(Self { connection, partitions, options, parsed })
+    }
+
+    fn state_key(&self, partition: Partition) -> String {
+        format!("{}availability-state:{partition}", self.options.namespace)
+    }
+
+    fn key(&self, key: Key) -> String {
+        let mut name = String::with_capacity(self.options.namespace.len() + 72);
+        name.push_str(&self.options.namespace);
+        match key {
+            Key::Schedule(provider) => write!(name, "schedule:{provider}"),
+            Key::Day(provider, day) => write!(name, "agenda:{provider}:{day}"),
+            Key::DayList(provider, day) => write!(name, "appointments-list:{provider}:{day}"),
+            Key::ProvidersPage(partition) => write!(name, "providers-page:{partition}"),
+        }
+        .expect("a String takes all that is written to it");
+        name
+    }
+
+    async fn mget(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, CacheUnavailable> {
+        let mut connection = self.connection.clone();
+        self.in_time(connection.mget(keys)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, CacheUnavailable> {
+        match tokio::time::timeout(self.options.timeout, call).await {
+            Ok(answer) => answer.map_err(unavailable),
+            Err(elapsed) => Err(CacheUnavailable(Box::new(elapsed))),
+        }
+    }
+
+    async fn run<T: redis::FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, CacheUnavailable> {
+        let mut connection = self.connection.clone();
+        self.in_time(script.invoke_async(&mut connection)).await
+    }
+
+    /// Reads a value of this epoch; anything else is a miss, as is what this program cannot parse.
+    fn doc<T: Kind>(&self, key: Key, state: &State, raw: Option<Vec<u8>>) -> Option<Doc<T>> {
+        let raw = raw?;
+        let end = raw.iter().take(HEAD_BYTES).position(|byte| *byte == b'\n')?;
+        let (epoch, number) = std::str::from_utf8(&raw[..end]).ok()?.split_once(' ')?;
+        if epoch != state.epoch {
+            return None;
+        }
+        let number = number.parse().ok()?;
+        if raw.len() == end + 1 {
+            return Some(Doc { number, value: None });
+        }
+        if let Some((known, value)) = self.parsed.get(&key)
+            && known == raw
+        {
+            return Some(Doc { number, value: Some(T::from_value(value)?) });
+        }
+        match serde_json::from_slice::<T>(&raw[end + 1..]) {
+            Ok(doc) => {
+                let doc = std::sync::Arc::new(doc);
+                self.parsed.insert(key, (raw, T::into_value(doc.clone())));
+                Some(Doc { number, value: Some(doc) })
+            }
+            Err(error) => {
+                let name = self.key(key);
+                let (line, column) = (error.line(), error.column());
+                tracing::warn!(key = %name, line, column, "the cached value {name} cannot be read");
+                None
+            }
+        }
+    }
+
+    async fn cached<T: Kind>(&self, keys: &[Key]) -> Result<Vec<Cached<T>>, CacheUnavailable> {
+        let names = keys
+            .iter()
+            .flat_map(|key| [self.state_key(key.partition(self.partitions)), self.key(*key)])
+            .collect();
+        let mut values = self.mget(names).await?.into_iter();
+        let mut next = || values.next().flatten();
+        Ok(keys
+            .iter()
+            .map(|key| {
+                let (state, raw) = (State::read(next()), next());
+                Cached { applied: state.applied, doc: self.doc(*key, &state, raw) }
+            })
+            .collect())
+    }
+
+    /// Adds a write's key and its four arguments.
+    fn add(&self, script: &mut ScriptInvocation<'_>, write: &CacheWrite) {
+        let (operation, body) = match &write.action {
+            Action::Put(Some(value)) => ("put", value.json()),
+            Action::Put(None) => ("put", Vec::new()),
+            Action::Forget => ("forget", Vec::new()),
+        };
+        let ttl_ms = u64::try_from(self.options.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+        script.key(self.key(write.key));
+        script.arg(operation).arg(write.number).arg(ttl_ms).arg(body);
+    }
+
+    /// Applies a batch in chunks; `false` when the cache forgot its state between two of them.
+    async fn apply_chunks(&self, batch: &CacheBatch) -> Result<bool, CacheUnavailable> {
+        let writes: Vec<&CacheWrite> = batch.writes.values().collect();
+        let chunks: Vec<&[&CacheWrite]> =
+            if writes.is_empty() { vec![&[]] } else { writes.chunks(CHUNK).collect() };
+        let (mut epoch, mut in_order) = (String::new(), 0_u8);
+        for (i, chunk) in chunks.iter().enumerate() {
+            let mut script = APPLY.prepare_invoke();
+            script.key(self.state_key(batch.partition));
+            script.arg(batch.from).arg(batch.to);
+            script.arg(format!("{:016x}", rand::random::<u64>()));
+            script.arg(&epoch).arg(in_order).arg(u8::from(i + 1 == chunks.len()));
+            for write in *chunk {
+                debug_assert_eq!(write.key.partition(self.partitions), batch.partition);
+                self.add(&mut script, write);
+            }
+            (epoch, in_order) = self.run(&script).await?;
+            if epoch.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl AvailabilityCache for RedisCache {
+    async fn apply(&self, batch: CacheBatch) -> Result<(), CacheUnavailable> {
+        for _ in 0..3 {
+            if self.apply_chunks(&batch).await? {
+                return Ok(());
+            }
+        }
+        Err(CacheUnavailable("its state was lost three times in one batch".into()))
+    }
+
+    async fn fill(
+        &self,
+        partition: Partition,
+        as_of: u64,
+        writes: Vec<CacheWrite>,
+    ) -> Result<(), CacheUnavailable> {
+        let writes: Vec<CacheWrite> = writes.into_iter().filter(CacheWrite::is_put).collect();
+        for chunk in writes.chunks(CHUNK) {
+            let mut script = FILL.prepare_invoke();
+            script.key(self.state_key(partition));
+            script.arg(as_of);
+            for write in chunk {
+                debug_assert_eq!(write.key.partition(self.partitions), partition);
+                self.add(&mut script, write);
+            }
+            self.run::<()>(&script).await?;
+        }
+        Ok(())
+    }
+
+    async fn get(
+        &self,
+        provider: ProviderId,
+        utc_days: &[NaiveDate],
+    ) -> Result<AvailabilityDocs, CacheUnavailable> {
+        let partition = self.partitions.partition_of(provider.slot());
+        let mut names = Vec::with_capacity(utc_days.len() + 2);
+        names.push(self.state_key(partition));
+        names.push(self.key(Key::Schedule(provider)));
+        names.extend(utc_days.iter().map(|day| self.key(Key::Day(provider, *day))));
+        let mut values = self.mget(names).await?.into_iter();
+        let mut next = || values.next().flatten();
+        let state = State::read(next());
+        Ok(AvailabilityDocs {
+            applied: state.applied,
+            schedule: self.doc(Key::Schedule(provider), &state, next()),
+            days: utc_days
+                .iter()
+                .map(|day| (*day, self.doc(Key::Day(provider, *day), &state, next())))
+                .collect(),
+        })
+    }
+
+    async fn get_day_list(
+        &self,
+        provider: ProviderId,
+        local_day: NaiveDate,
+    ) -> Result<Cached<DayListDoc>, CacheUnavailable> {
+        let mut cached = self.cached(&[Key::DayList(provider, local_day)]).await?;
+        Ok(cached.pop().unwrap_or(Cached { applied: None, doc: None }))
+    }
+
+    async fn get_providers_pages(
+        &self,
+    ) -> Result<Vec<(Partition, Cached<ProvidersPageDoc>)>, CacheUnavailable> {
+        let keys: Vec<Key> = self.partitions.all().map(Key::ProvidersPage).collect();
+        Ok(self.partitions.all().zip(self.cached(&keys).await?).collect())
+    }
+
+    async fn applied(&self) -> Result<PositionToken, CacheUnavailable> {
+        let keys = self.partitions.all().map(|partition| self.state_key(partition)).collect();
+        let states = self.mget(keys).await?;
+        let position = |(partition, raw)| {
+            let number = State::read(raw).applied?;
+            Some(Position { partition, number })
+        };
+        Ok(self.partitions.all().zip(states).filter_map(position).collect())
+    }
+}
+
+fn unavailable(error: RedisError) -> CacheUnavailable {
+    CacheUnavailable(Box::new(error))
+}
+
+/// What Redis knows of a partition; a state that is gone has an epoch no value has.
+#[derive(Default)]
+struct State {
+    epoch: String,
+    applied: Option<u64>,
+}
+
+impl State {
+    fn read(raw: Option<Vec<u8>>) -> Self {
+        let Some(text) = raw.and_then(|raw| String::from_utf8(raw).ok()) else {
+            return Self::default();
+        };
+        let mut parts = text.split(' ');
+        let epoch = parts.next().unwrap_or_default().to_owned();
+        let applied = parts.nth(1).and_then(|number| number.parse().ok());
+        Self { epoch, applied }
+    }
+}
+
+/// A value's first line is shorter than this: 16 digits of epoch, a space, at most 20 of number.
+const HEAD_BYTES: usize = 40;
+
+/// KEYS: the state, then the values. ARGV: from, to, a new epoch in case; then, of the chunk before, its epoch
+/// ('' before the first) and whether it was in order; whether this is the last chunk; then four per value.
+/// Gives the epoch, '' when it is not the one the chunk before wrote in, and whether the batch is in order.
+///
+/// Numbers are compared as numbers and stored as the text they came as: Lua would round large ones.
+static APPLY: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local epoch, ceiling, applied
+        local state = redis.call('GET', KEYS[1])
+        if state then epoch, ceiling, applied = string.match(state, '^(%x+) (%d+) (%d*)$') end
+        local from, to, in_order = tonumber(ARGV[1]), tonumber(ARGV[2]), false
+        if ARGV[4] == '' then
+            if not epoch or tonumber(ceiling) < from then
+                epoch, ceiling, applied, in_order = ARGV[3], ARGV[2], '', true
+            else
+                in_order = tonumber(ceiling) == from
+                if tonumber(ceiling) < to then ceiling = ARGV[2] end
+            end
+        else
+            if epoch ~= ARGV[4] or tonumber(ceiling) < to then return {'', 0} end
+            in_order = ARGV[5] == '1' and tonumber(ceiling) == to
+        end
+        for i = 2, #KEYS do
+            local a = 6 + (i - 2) * 4
+            local op, number, ttl, body = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+            local e, n = string.match(redis.call('GETRANGE', KEYS[i], 0, 39), '^(%x+) (%d+)\n')
+            local there = e == epoch
+            if there and tonumber(n) >= tonumber(number) then
+                -- as new or newer
+            elseif op == 'forget' then
+                redis.call('DEL', KEYS[i])
+            elseif there or in_order then
+                redis.call('SET', KEYS[i], epoch .. ' ' .. number .. '\n' .. body, 'PX', ttl)
+            end
+        end
+        if ARGV[6] == '1' and (applied == '' or tonumber(applied) < to) then applied = ARGV[2] end
+        redis.call('SET', KEYS[1], epoch .. ' ' .. ceiling .. ' ' .. applied)
+        return {epoch, in_order and 1 or 0}
+        ",
+    )
+});
+
+/// KEYS: the state, then the values. ARGV: up to which event they are complete; then four per value.
+static FILL: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local state = redis.call('GET', KEYS[1])
+        if not state then return end
+        local epoch, ceiling = string.match(state, '^(%x+) (%d+) ')
+        if tonumber(ceiling) > tonumber(ARGV[1]) then return end
+        for i = 2, #KEYS do
+            local a = 1 + (i - 2) * 4
+            local number, ttl, body = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+            local e, n = string.match(redis.call('GETRANGE', KEYS[i], 0, 39), '^(%x+) (%d+)\n')
+            if e ~= epoch or tonumber(n) < tonumber(number) then
+                redis.call('SET', KEYS[i], epoch .. ' ' .. number .. '\n' .. body, 'PX', ttl)
+            end
+        end
+        ",
+    )
+});

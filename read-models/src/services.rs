@@ -1,0 +1,251 @@
+//! What a provider offers. `ServiceAdded` begins a row, `ServiceChanged` replaces it, `ServiceRemoved` leaves
+//! a tombstone, so that an older write cannot bring the service back.
+
+use domain::ids::{Id, ProviderId, ServiceId};
+use domain::provider::{Offer, Provider, Service};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::table::{
+    Columns, RawStamp, RowStamp, StampColumns, Table, TableError, Writes, database, money_columns,
+};
+
+const TABLE: &str = "services";
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, partition, position, version, provider_id, name, description, \
+             duration_minutes, interval_minutes, buffer_before_minutes, buffer_after_minutes, \
+             capacity, price_minor, price_currency, removed, created_at, updated_at \
+             FROM services ",
+            $rest
+        )
+    };
+}
+
+/// The table.
+pub struct Services;
+
+/// The changes of a batch.
+pub type ServiceWrites = Writes<Services>;
+
+/// A service and whose it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRow {
+    /// Who offers it.
+    pub provider: ProviderId,
+    /// What it is.
+    #[serde(flatten)]
+    pub service: Service,
+    /// Whether it is offered no longer.
+    pub removed: bool,
+    /// The events behind it; the version is the provider's.
+    pub stamp: RowStamp,
+}
+
+/// What an event does to a service's row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServiceChange {
+    /// It is offered.
+    Added {
+        /// By whom.
+        provider: ProviderId,
+        /// What it is.
+        service: Service,
+    },
+    /// It is something else now.
+    Changed(Service),
+    /// It is offered no longer.
+    Removed,
+}
+
+impl Table for Services {
+    const NAME: &'static str = TABLE;
+    type Id = ServiceId;
+    type Row = ServiceRow;
+    type Change = ServiceChange;
+
+    fn stamp(row: &mut ServiceRow) -> &mut RowStamp {
+        &mut row.stamp
+    }
+
+    fn begins(change: &ServiceChange) -> bool {
+        matches!(change, ServiceChange::Added { .. })
+    }
+
+    fn begin(_: ServiceId, stamp: RowStamp, change: ServiceChange) -> Option<ServiceRow> {
+        match change {
+            ServiceChange::Added { provider, service } => {
+                Some(ServiceRow { provider, service, removed: false, stamp })
+            }
+            ServiceChange::Changed(_) | ServiceChange::Removed => None,
+        }
+    }
+
+    fn change(row: &mut ServiceRow, change: ServiceChange) {
+        match change {
+            ServiceChange::Added { provider: _, service } => {
+                row.service = service;
+                row.removed = false;
+            }
+            ServiceChange::Changed(service) => row.service = service,
+            ServiceChange::Removed => row.removed = true,
+        }
+    }
+
+    async fn load(
+        connection: &mut PgConnection,
+        ids: &[Uuid],
+    ) -> Result<Vec<(ServiceId, ServiceRow)>, TableError> {
+        let rows = sqlx::query_as(select!("WHERE id = ANY($1)"))
+            .bind(ids)
+            .fetch_all(connection)
+            .await
+            .map_err(database(TABLE))?;
+        Ok(read(rows)?.into_iter().map(|row| (row.service.id, row)).collect())
+    }
+
+    async fn upsert(connection: &mut PgConnection, rows: &[ServiceRow]) -> Result<u64, TableError> {
+        let mut stamps = StampColumns::default();
+        rows.iter().for_each(|row| stamps.push(&row.stamp));
+        let (prices, currencies): (Vec<_>, Vec<_>) =
+            rows.iter().map(|row| money_columns(row.service.offer.price)).unzip();
+        let minutes = |of: fn(&Offer) -> u16| -> Vec<i32> {
+            rows.iter().map(|row| of(&row.service.offer).into()).collect()
+        };
+        let descriptions: Vec<Option<&str>> = rows
+            .iter()
+            .map(|row| row.service.offer.description.as_ref().map(|text| text.as_str()))
+            .collect();
+        let done = sqlx::query(
+            "INSERT INTO services AS t (id, partition, position, version, provider_id, name,
+                 description, duration_minutes, interval_minutes, buffer_before_minutes,
+                 buffer_after_minutes, capacity, price_minor, price_currency, removed, created_at,
+                 updated_at)
+             SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
+                 $6::text[], $7::text[], $8::integer[], $9::integer[], $10::integer[],
+                 $11::integer[], $12::integer[], $13::bigint[], $14::text[], $15::boolean[],
+                 $16::timestamptz[], $17::timestamptz[])
+             ON CONFLICT (id) DO UPDATE SET
+                 partition = excluded.partition, position = excluded.position,
+                 version = excluded.version, provider_id = excluded.provider_id,
+                 name = excluded.name, description = excluded.description,
+                 duration_minutes = excluded.duration_minutes,
+                 interval_minutes = excluded.interval_minutes,
+                 buffer_before_minutes = excluded.buffer_before_minutes,
+                 buffer_after_minutes = excluded.buffer_after_minutes,
+                 capacity = excluded.capacity, price_minor = excluded.price_minor,
+                 price_currency = excluded.price_currency, removed = excluded.removed,
+                 created_at = excluded.created_at, updated_at = excluded.updated_at
+             WHERE t.position < excluded.position",
+        )
+        .bind(rows.iter().map(|row| row.service.id.uuid()).collect::<Vec<_>>())
+        .bind(stamps.partitions)
+        .bind(stamps.positions)
+        .bind(stamps.versions)
+        .bind(rows.iter().map(|row| row.provider.uuid()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.service.offer.name.as_str()).collect::<Vec<_>>())
+        .bind(descriptions)
+        .bind(minutes(|offer| offer.duration_minutes))
+        .bind(minutes(|offer| offer.interval_minutes))
+        .bind(minutes(|offer| offer.buffer_before_minutes))
+        .bind(minutes(|offer| offer.buffer_after_minutes))
+        .bind(minutes(|offer| offer.capacity))
+        .bind(prices)
+        .bind(currencies)
+        .bind(rows.iter().map(|row| row.removed).collect::<Vec<_>>())
+        .bind(stamps.created_at)
+        .bind(stamps.updated_at)
+        .execute(connection)
+        .await
+        .map_err(database(TABLE))?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// What a provider offers, oldest first.
+pub async fn of_provider(
+    pool: &PgPool,
+    provider: ProviderId,
+) -> Result<Vec<ServiceRow>, TableError> {
+    let rows = sqlx::query_as(select!(
+        "WHERE provider_id = $1 AND NOT removed ORDER BY created_at, id LIMIT $2"
+    ))
+    .bind(provider.uuid())
+    .bind(i64::try_from(Provider::MAX_SERVICES).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await;
+    read(rows.map_err(database(TABLE))?)
+}
+
+/// The service with this id, unless it was removed.
+pub async fn by_id(pool: &PgPool, id: ServiceId) -> Result<Option<ServiceRow>, TableError> {
+    let row = sqlx::query_as(select!("WHERE id = $1 AND NOT removed"))
+        .bind(id.uuid())
+        .fetch_optional(pool)
+        .await;
+    row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
+}
+
+#[derive(sqlx::FromRow)]
+struct Raw {
+    id: Uuid,
+    provider_id: Uuid,
+    name: String,
+    description: Option<String>,
+    duration_minutes: i32,
+    interval_minutes: i32,
+    buffer_before_minutes: i32,
+    buffer_after_minutes: i32,
+    capacity: i32,
+    price_minor: Option<i64>,
+    price_currency: Option<String>,
+    removed: bool,
+    #[sqlx(flatten)]
+    stamp: RawStamp,
+}
+
+fn read(rows: Vec<Raw>) -> Result<Vec<ServiceRow>, TableError> {
+    rows.into_iter().map(ServiceRow::try_from).collect()
+}
+
+impl TryFrom<Raw> for ServiceRow {
+    type Error = TableError;
+    fn try_from(raw: Raw) -> Result<Self, TableError> {
+        let Raw {
+            id,
+            provider_id,
+            name,
+            description,
+            duration_minutes,
+            interval_minutes,
+            buffer_before_minutes,
+            buffer_after_minutes,
+            capacity,
+            price_minor,
+            price_currency,
+            removed,
+            stamp,
+        } = raw;
+        let columns = Columns(TABLE);
+        let offer = Offer {
+            name: columns.text("name", name)?,
+            description: columns.optional("description", description)?,
+            duration_minutes: columns.number("duration_minutes", duration_minutes)?,
+            interval_minutes: columns.number("interval_minutes", interval_minutes)?,
+            price: columns.money("price_minor", price_minor, price_currency)?,
+            buffer_before_minutes: columns
+                .number("buffer_before_minutes", buffer_before_minutes)?,
+            buffer_after_minutes: columns.number("buffer_after_minutes", buffer_after_minutes)?,
+            capacity: columns.number("capacity", capacity)?,
+        };
+        Ok(Self {
+            provider: columns.id("provider_id", provider_id)?,
+            service: Service { id: columns.id("id", id)?, offer },
+            removed,
+            stamp: columns.stamp(stamp)?,
+        })
+    }
+}
