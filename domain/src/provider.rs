@@ -104,26 +104,31 @@ const fn one() -> u16 {
 impl TryFrom<RawOffer> for Offer {
     type Error = InvalidHours;
     fn try_from(raw: RawOffer) -> Result<Self, InvalidHours> {
-        let interval_minutes = raw.interval_minutes.unwrap_or(raw.duration_minutes);
-        within("duration_minutes", raw.duration_minutes.into(), 5, 1440)?;
-        within("interval_minutes", interval_minutes.into(), 5, 1440)?;
-        within("buffer_before_minutes", raw.buffer_before_minutes.into(), 0, 240)?;
-        within("buffer_after_minutes", raw.buffer_after_minutes.into(), 0, 240)?;
-        within("capacity", raw.capacity.into(), 1, 500)?;
-        Ok(Self {
+        Self {
             name: raw.name,
             description: raw.description,
             duration_minutes: raw.duration_minutes,
-            interval_minutes,
+            interval_minutes: raw.interval_minutes.unwrap_or(raw.duration_minutes),
             price: raw.price,
             buffer_before_minutes: raw.buffer_before_minutes,
             buffer_after_minutes: raw.buffer_after_minutes,
             capacity: raw.capacity,
-        })
+        }
+        .checked()
     }
 }
 
 impl Offer {
+    /// The offer, if its numbers are in bounds.
+    pub fn checked(self) -> Result<Self, InvalidHours> {
+        within("duration_minutes", self.duration_minutes.into(), 5, 1440)?;
+        within("interval_minutes", self.interval_minutes.into(), 5, 1440)?;
+        within("buffer_before_minutes", self.buffer_before_minutes.into(), 0, 240)?;
+        within("buffer_after_minutes", self.buffer_after_minutes.into(), 0, 240)?;
+        within("capacity", self.capacity.into(), 1, 500)?;
+        Ok(self)
+    }
+
     /// One hour, no price of its own: the classic profile's only service (K1, `S0-25`).
     pub fn classic(locale: Locale) -> Self {
         Self {

@@ -51,6 +51,13 @@ pub struct BodyLimit(pub usize);
 pub struct Submission<P> {
     /// The parsed body.
     pub body: P,
+    /// How it was sent.
+    pub sent: Sent,
+}
+
+/// How a command was sent.
+#[derive(Debug, Clone)]
+pub struct Sent {
     /// Where it comes from.
     pub origin: RequestOrigin,
     /// The key that makes a retry safe, if the client sent one.
@@ -77,7 +84,8 @@ impl<S: Send + Sync, P: Payload> FromRequest<S> for Submission<P> {
             .chain_update([0])
             .chain_update(&body)
             .finalize();
-        Ok(Self { body: P::parse(&body)?, origin, key, fingerprint: fingerprint.into() })
+        let sent = Sent { origin, key, fingerprint: fingerprint.into() };
+        Ok(Self { body: P::parse(&body)?, sent })
     }
 }
 
@@ -263,6 +271,14 @@ fn pointer(path: &serde_path_to_error::Path, message: &str) -> String {
     {
         push(field);
     }
+    // A check of several fields together fails for the whole object, and says which field it was.
+    if let Some((field, _)) = message.split_once(" must be between ")
+        && field.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        && !pointer.ends_with(field)
+    {
+        pointer.push('/');
+        pointer.push_str(field);
+    }
     pointer
 }
 
@@ -435,6 +451,7 @@ mod tests {
         #[serde(default)]
         seats: Vec<Seat>,
         at: Option<Timestamp>,
+        price: Option<domain::money::Money>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -456,8 +473,8 @@ mod tests {
             .route(
                 "/orders",
                 post(|order: Submission<Json<Order>>| async move {
-                    let Json(Order { name, seats, at }) = order.body;
-                    format!("{} {} {:?} {:?}", name, seats.len(), at.map(|at| at.0), order.key)
+                    let Json(Order { name, seats, at, price: _ }) = order.body;
+                    format!("{} {} {:?} {:?}", name, seats.len(), at.map(|at| at.0), order.sent.key)
                 }),
             )
             .route("/empty", post(|_: Submission<()>| async {}))
@@ -499,6 +516,7 @@ mod tests {
             (r#"{"name":"Ana","at":"2016-12-31T23:59:60Z"}"#, "/at"),
             (r#"{"name":"Ana","at":"+12026-01-01T00:00:00Z"}"#, "/at"),
             (r#"{"name":"Ana","at":1767225600}"#, "/at"),
+            (r#"{"name":"Ana","price":{"amount_minor":-1}}"#, "/price/amount_minor"),
             (r#"[]"#, ""),
             (r#""secret""#, ""),
             ("null", ""),
@@ -611,7 +629,7 @@ mod tests {
         async fn of(method: &str, path: &str, body: &'static str) -> [u8; 32] {
             let request =
                 Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
-            Submission::<()>::from_request(request, &()).await.unwrap().fingerprint
+            Submission::<()>::from_request(request, &()).await.unwrap().sent.fingerprint
         }
         let one = of("POST", "/a", "{}").await;
         assert_eq!(one, of("POST", "/a", "{}").await);
