@@ -1,0 +1,16 @@
+//! What every command decides: given what happened, when somebody asks, then these events or this refusal.
+//!
+//! One aggregate alone is tried with cqrs-es's `TestFramework`; commands that span streams run in a
+//! [`world::World`], which is a map of streams and nothing else.
+
+#![expect(clippy::unwrap_used, reason = "a builder that fails is a failed test")]
+
+mod account;
+mod agenda;
+mod appointment;
+mod never_overlaps;
+mod notification_feed;
+mod provider;
+mod rescheduling;
+mod stored;
+mod world;
