@@ -1,0 +1,8 @@
+//! The `pontual` binary's parts: configuration, the private Postgres cluster, telemetry, the command line, the doctor,
+//! and the wiring of the roles.
+
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod doctor;
+pub mod telemetry;
