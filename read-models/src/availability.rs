@@ -69,6 +69,8 @@ pub struct DayDoc {
 /// A provider's appointments of a local day (`S0-16`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayListDoc {
+    /// The instants of the day when it was listed: a provider that moved to another zone has other days.
+    pub within: Span,
     /// All of them, by start.
     pub items: Vec<AppointmentRow>,
 }

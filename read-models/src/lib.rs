@@ -14,9 +14,15 @@
 pub mod accounts;
 pub mod appointments;
 pub mod availability;
+pub mod fanout;
 pub mod freshness;
 pub mod notifications;
 pub mod paging;
 pub mod providers;
 pub mod services;
 pub mod table;
+
+#[cfg(test)]
+mod table_tests;
+#[cfg(test)]
+mod testing;

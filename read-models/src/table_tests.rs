@@ -1,0 +1,470 @@
+//! The read tables against a real Postgres.
+
+use std::sync::Arc;
+
+use domain::actor::Role;
+use domain::appointment::Status;
+use domain::hours::Zone;
+use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
+use domain::locale::Locale;
+use domain::position::Partition;
+use domain::provider::{Offer, Service};
+use sqlx::PgPool;
+
+use crate::accounts::{self, AccountChange, AccountWrites};
+use crate::appointments::{self, AppointmentChange, AppointmentWrites, Period};
+use crate::availability::{ProvidersPageDoc, first_page};
+use crate::freshness::TablesFreshness;
+use crate::paging::PageLimit;
+use crate::providers::{self, ProviderChange, ProviderWrites};
+use crate::services::{self, ServiceChange, ServiceWrites};
+use crate::table::{Stamp, Table, TableError, Writes};
+use crate::testing::{
+    appointment, at, id, partitions, position, provider_in, span, stamp, with_database,
+};
+
+/// Flushes changes as one batch and says how many rows changed.
+async fn flush<T: Table>(
+    pool: &PgPool,
+    changes: Vec<(T::Id, Stamp, T::Change)>,
+) -> Result<u64, TableError> {
+    let mut writes = Writes::<T>::default();
+    changes.into_iter().for_each(|(id, stamp, change)| writes.push(id, stamp, change));
+    let mut transaction = pool.begin().await.unwrap();
+    let stored = writes.flush(&mut transaction).await?;
+    transaction.commit().await.unwrap();
+    Ok(stored)
+}
+
+fn registered() -> AccountChange {
+    AccountChange::Registered {
+        name: Some("Ana Maria".parse().unwrap()),
+        email: Some("ana@example.com".parse().unwrap()),
+        phone: None,
+        locale: Locale::PtBr,
+        roles: vec![Role::Client],
+    }
+}
+
+#[tokio::test]
+async fn an_empty_batch_writes_nothing() {
+    with_database(|pool| async move {
+        let mut connection = pool.acquire().await.unwrap();
+        assert!(AccountWrites::default().is_empty());
+        assert_eq!(AccountWrites::default().flush(&mut connection).await.unwrap(), 0);
+        assert_eq!(ProviderWrites::default().flush(&mut connection).await.unwrap(), 0);
+        assert_eq!(ServiceWrites::default().flush(&mut connection).await.unwrap(), 0);
+        assert_eq!(AppointmentWrites::default().flush(&mut connection).await.unwrap(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_events_of_an_account_in_one_batch_become_one_row() {
+    with_database(|pool| async move {
+        let ana: AccountId = id(7);
+        let batch = || {
+            vec![
+                (ana, stamp(5, 1), registered()),
+                (ana, stamp(6, 2), AccountChange::EmailConfirmed),
+                (ana, stamp(9, 3), AccountChange::RoleGranted(Role::Provider)),
+            ]
+        };
+        assert_eq!(flush::<accounts::Accounts>(&pool, batch()).await.unwrap(), 1);
+        let row = accounts::by_id(&pool, ana).await.unwrap().unwrap();
+        assert!(row.email_confirmed);
+        assert_eq!(row.roles, [Role::Client, Role::Provider]);
+        assert_eq!(row.name.as_ref().unwrap().as_str(), "Ana Maria");
+        assert_eq!((row.stamp.at, row.stamp.version), (position(0, 9), 3));
+        assert_eq!(row.stamp.created_at, stamp(5, 1).recorded_at);
+        assert_eq!(row.stamp.updated_at, stamp(9, 3).recorded_at);
+
+        assert_eq!(flush::<accounts::Accounts>(&pool, batch()).await.unwrap(), 0);
+        assert_eq!(accounts::by_id(&pool, ana).await.unwrap().unwrap(), row);
+        assert_eq!(accounts::by_id(&pool, id(8)).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_later_batch_changes_what_an_earlier_one_began_and_an_older_one_does_not() {
+    with_database(|pool| async move {
+        let ana: AccountId = id(7);
+        flush::<accounts::Accounts>(&pool, vec![(ana, stamp(5, 1), registered())]).await.unwrap();
+        let confirmed = vec![(ana, stamp(8, 2), AccountChange::EmailConfirmed)];
+        assert_eq!(flush::<accounts::Accounts>(&pool, confirmed).await.unwrap(), 1);
+        let row = accounts::by_id(&pool, ana).await.unwrap().unwrap();
+        assert!(row.email_confirmed);
+        assert_eq!(row.stamp.created_at, stamp(5, 1).recorded_at);
+
+        for older in [
+            vec![(ana, stamp(8, 2), AccountChange::RoleGranted(Role::Admin))],
+            vec![(ana, stamp(7, 2), AccountChange::RoleGranted(Role::Admin))],
+            vec![(ana, stamp(5, 1), registered())],
+        ] {
+            assert_eq!(flush::<accounts::Accounts>(&pool, older).await.unwrap(), 0);
+            assert_eq!(accounts::by_id(&pool, ana).await.unwrap().unwrap(), row);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_of_what_never_began_is_an_error_that_names_the_row() {
+    with_database(|pool| async move {
+        let changes = vec![(id(7), stamp(8, 2), AccountChange::EmailConfirmed)];
+        let error = flush::<accounts::Accounts>(&pool, changes).await.unwrap_err();
+        assert!(
+            matches!(error, TableError::NoRow { table: "accounts", id: row, at }
+                if row == uuid::Uuid::from(id::<AccountId>(7)) && at == position(0, 8)),
+            "{error}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_erased_is_stored_as_null() {
+    with_database(|pool| async move {
+        let erased = AccountChange::Registered {
+            name: None,
+            email: None,
+            phone: None,
+            locale: Locale::En,
+            roles: vec![],
+        };
+        flush::<accounts::Accounts>(&pool, vec![(id(7), stamp(5, 1), erased)]).await.unwrap();
+        let row = accounts::by_id(&pool, id(7)).await.unwrap().unwrap();
+        assert_eq!((row.name, row.email, row.phone, row.roles), (None, None, None, vec![]));
+
+        let mut booking = appointment("2026-03-10T13:00:00Z");
+        booking.contact = None;
+        booking.client_notes = None;
+        let booked = AppointmentChange::Booked(Box::new(booking));
+        let changes = vec![(id(9), stamp(6, 1), booked)];
+        flush::<appointments::Appointments>(&pool, changes).await.unwrap();
+        let row = appointments::by_id(&pool, id(9)).await.unwrap().unwrap();
+        assert_eq!((row.contact, row.client_notes), (None, None));
+    })
+    .await;
+}
+
+fn opened(account: u16, slug: &str, name: Option<&str>) -> ProviderChange {
+    ProviderChange::Opened {
+        account: id(account),
+        slug: slug.parse().unwrap(),
+        business_name: name.map(|name| name.parse().unwrap()),
+        hourly_rate: None,
+        zone: Zone::SAO_PAULO,
+    }
+}
+
+#[tokio::test]
+async fn a_provider_is_found_by_id_slug_and_account_and_its_version_rises_with_every_event() {
+    with_database(|pool| async move {
+        let shop: ProviderId = id(2);
+        let rate = serde_json::from_str(r#"{"amount_minor":9000}"#).unwrap();
+        let changed = ProviderChange::ProfileChanged {
+            business_name: Some("Salão da Bia".parse().unwrap()),
+            hourly_rate: Some(rate),
+        };
+        let changes = vec![
+            (shop, stamp(1, 1), opened(3, "salao-da-ana", Some("Salão da Ana"))),
+            (shop, stamp(2, 2), ProviderChange::Touched),
+            (shop, stamp(3, 3), changed),
+            (shop, stamp(4, 4), ProviderChange::ZoneSet("Europe/Lisbon".parse().unwrap())),
+        ];
+        flush::<providers::Providers>(&pool, changes).await.unwrap();
+        let row = providers::by_id(&pool, shop).await.unwrap().unwrap();
+        assert_eq!(row.business_name.as_ref().unwrap().as_str(), "Salão da Bia");
+        assert_eq!(
+            (row.hourly_rate, row.zone.name(), row.is_open),
+            (Some(rate), "Europe/Lisbon", true)
+        );
+        assert_eq!(row.stamp.version, 4);
+        let slug = "salao-da-ana".parse().unwrap();
+        assert_eq!(providers::by_slug(&pool, &slug).await.unwrap().as_ref(), Some(&row));
+        assert_eq!(providers::of_account(&pool, id(3)).await.unwrap(), Some(row));
+        assert_eq!(providers::by_slug(&pool, &"other".parse().unwrap()).await.unwrap(), None);
+        assert_eq!(providers::of_account(&pool, id(4)).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_provider_list_is_the_same_from_the_table_and_from_the_cached_heads() {
+    with_database(|pool| async move {
+        const PARTITIONS: u16 = 7;
+        let names = [
+            "zeta",
+            "Alfa",
+            "alfa",
+            "Ágata",
+            "ágata",
+            "Émile",
+            "beta",
+            "BETA",
+            "İstanbul",
+            "ß",
+            "Straße",
+            "çelik",
+            "a b",
+            "a-b",
+            "a_b",
+            "01",
+            "10",
+            "9",
+            "Ω",
+            "ω",
+            "日本",
+            "😀 fun",
+            "Beta",
+            "Beta",
+            "Beta",
+        ];
+        let mut changes = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let i = u16::try_from(i).unwrap();
+            let partition = i % PARTITIONS;
+            let stamp = Stamp { at: position(partition, i.into()), ..stamp(i.into(), 1) };
+            let name =
+                if name.chars().count() < 2 { format!("{name}{name}") } else { (*name).to_owned() };
+            let change = opened(i, &format!("slug-{i}"), Some(&name));
+            changes.push((provider_in(partition, PARTITIONS, i), stamp, change));
+        }
+        let stamp = stamp(100, 1);
+        changes.push((provider_in(0, PARTITIONS, 99), stamp, opened(99, "erased", None)));
+        flush::<providers::Providers>(&pool, changes).await.unwrap();
+
+        for size in [1, 3, 10, 100] {
+            let limit = PageLimit::new(size).unwrap();
+            let mut heads = Vec::new();
+            for partition in partitions(PARTITIONS).all() {
+                let most = PageLimit::new((size + 1).min(100)).unwrap();
+                let rows = providers::first_of_partition(&pool, partition, most).await.unwrap();
+                let complete = rows.len() < usize::from(most.get());
+                heads.push(Arc::new(ProvidersPageDoc { rows, complete }));
+            }
+            let page = providers::list(&pool, None, limit).await.unwrap();
+            assert_eq!(first_page(&heads, limit).as_ref(), Some(&page), "{size}");
+
+            let (mut all, mut cursor) = (page.items, page.next_cursor);
+            while let Some(next) = cursor {
+                let page = providers::list(&pool, Some(&next), limit).await.unwrap();
+                all.extend(page.items);
+                cursor = page.next_cursor;
+            }
+            assert_eq!(all.len(), names.len(), "an erased shop is not listed");
+            assert!(all.is_sorted_by_key(|row| row.list_key()));
+        }
+        let short = Arc::new(ProvidersPageDoc { rows: vec![], complete: false });
+        assert_eq!(first_page(&[short], PageLimit::default()), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_removed_service_stays_removed_when_an_older_write_comes_again() {
+    with_database(|pool| async move {
+        let (shop, service): (ProviderId, ServiceId) = (id(2), id(4));
+        let offer: Offer = serde_json::from_str(
+            r#"{"name":"Corte","description":"with\ncare","duration_minutes":45,"interval_minutes":15,
+                "price":{"amount_minor":5000},"buffer_after_minutes":10,"capacity":3}"#,
+        )
+        .unwrap();
+        let cut = Service { id: service, offer };
+        let classic = Service { id: id(5), offer: Offer::classic(Locale::En) };
+        let added = |service: &Service| ServiceChange::Added { provider: shop, service: service.clone() };
+        let changes = vec![
+            (service, stamp(2, 2), added(&cut)),
+            (id(5), stamp(1, 1), added(&classic)),
+        ];
+        assert_eq!(flush::<services::Services>(&pool, changes.clone()).await.unwrap(), 2);
+        let listed = services::of_provider(&pool, shop).await.unwrap();
+        assert_eq!(listed.iter().map(|row| &row.service).collect::<Vec<_>>(), [&classic, &cut]);
+
+        let removed = vec![(service, stamp(3, 3), ServiceChange::Removed)];
+        flush::<services::Services>(&pool, removed).await.unwrap();
+        assert_eq!(flush::<services::Services>(&pool, changes).await.unwrap(), 0);
+        let changed = vec![(service, stamp(2, 2), ServiceChange::Changed(cut))];
+        assert_eq!(flush::<services::Services>(&pool, changed).await.unwrap(), 0);
+        assert_eq!(services::of_provider(&pool, shop).await.unwrap().len(), 1);
+        assert_eq!(services::by_id(&pool, service).await.unwrap(), None);
+        assert!(services::by_id(&pool, id(5)).await.unwrap().is_some());
+    })
+    .await;
+}
+
+fn booked(start: &str) -> AppointmentChange {
+    AppointmentChange::Booked(Box::new(appointment(start)))
+}
+
+#[tokio::test]
+async fn an_appointment_follows_its_events() {
+    with_database(|pool| async move {
+        let which: AppointmentId = id(9);
+        let changes = vec![(which, stamp(1, 1), booked("2026-03-10T13:00:00Z"))];
+        flush::<appointments::Appointments>(&pool, changes).await.unwrap();
+        let row = appointments::by_id(&pool, which).await.unwrap().unwrap();
+        assert_eq!(row.local_start().to_string(), "2026-03-10 10:00:00");
+        let contact = row.contact.as_ref().unwrap();
+        assert_eq!(
+            (contact.name.as_str(), contact.email.as_str()),
+            ("Ana Maria", "ana@example.com")
+        );
+        assert_eq!(row.price.unwrap().amount_minor, 12_000);
+
+        let moved = span("2026-03-11T14:00:00Z", 60);
+        let reason: Option<domain::text::Note> = Some("ill".parse().unwrap());
+        let cancelled =
+            AppointmentChange::StatusChanged { status: Status::Cancelled, reason: reason.clone() };
+        let changes = vec![
+            (
+                which,
+                stamp(2, 2),
+                AppointmentChange::Rescheduled { to: moved, status: Status::Confirmed },
+            ),
+            (id(10), stamp(3, 1), booked("2026-03-12T13:00:00Z")),
+            (which, stamp(4, 3), cancelled),
+            (which, stamp(5, 4), AppointmentChange::Touched),
+        ];
+        assert_eq!(flush::<appointments::Appointments>(&pool, changes).await.unwrap(), 2);
+        let after = appointments::by_id(&pool, which).await.unwrap().unwrap();
+        assert_eq!(
+            (after.slot, after.status, &after.status_reason),
+            (moved, Status::Cancelled, &reason)
+        );
+        assert_eq!((after.stamp.version, after.client_notes), (4, row.client_notes));
+        let local: chrono::NaiveDateTime =
+            sqlx::query_scalar("SELECT local_start FROM appointments WHERE id = $1")
+                .bind(uuid::Uuid::from(which))
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        assert_eq!(local.to_string(), "2026-03-11 11:00:00");
+        let json = serde_json::to_string(&after.id).unwrap();
+        assert_eq!(json, format!("\"{which}\""));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_sees_what_is_to_come_and_what_is_over_and_nothing_twice_or_never() {
+    with_database(|pool| async move {
+        let now = at("2026-03-10T12:30:00Z");
+        let mut changes = Vec::new();
+        // Two at the same instant, one going on right now, one cancelled though it is to come.
+        let starts = [
+            "2026-03-08T13:00:00Z",
+            "2026-03-09T13:00:00Z",
+            "2026-03-10T11:30:00Z",
+            "2026-03-10T12:00:00Z",
+            "2026-03-11T13:00:00Z",
+            "2026-03-11T13:00:00Z",
+            "2026-03-12T13:00:00Z",
+            "2026-03-13T13:00:00Z",
+        ];
+        for (n, start) in (1_u16..).zip(starts) {
+            changes.push((id(n), stamp(n.into(), 1), booked(start)));
+        }
+        let declined = AppointmentChange::StatusChanged { status: Status::Declined, reason: None };
+        changes.push((id(7), stamp(20, 2), declined));
+        let mut foreign = appointment("2026-03-11T13:00:00Z");
+        foreign.client = id(55);
+        changes.push((id(30), stamp(30, 1), AppointmentChange::Booked(Box::new(foreign))));
+        flush::<appointments::Appointments>(&pool, changes).await.unwrap();
+
+        let pages = async |period| {
+            let (mut all, mut cursor) = (Vec::new(), None);
+            loop {
+                let page = appointments::of_client(
+                    &pool,
+                    id(1),
+                    period,
+                    now,
+                    cursor.as_deref(),
+                    PageLimit::new(2).unwrap(),
+                );
+                let page = page.await.unwrap();
+                all.extend(page.items);
+                cursor = page.next_cursor;
+                if cursor.is_none() {
+                    return all;
+                }
+            }
+        };
+        let upcoming = pages(Period::Upcoming).await;
+        let past = pages(Period::Past).await;
+        let start = |row: &appointments::AppointmentRow| (row.slot.start, row.id);
+        assert_eq!((upcoming.len(), past.len()), (4, 4));
+        assert!(
+            upcoming.is_sorted_by_key(start)
+                && past.iter().rev().is_sorted_by_key(|row| start(row))
+        );
+        assert_eq!(upcoming[0].slot.start, at("2026-03-10T12:00:00Z"));
+        assert!(past.iter().any(|row| row.status == Status::Declined));
+
+        let limit = PageLimit::new(1).unwrap();
+        let page =
+            appointments::of_client(&pool, id(1), Period::Past, now, None, limit).await.unwrap();
+        let foreign = page.next_cursor.as_deref();
+        let wrong =
+            appointments::of_client(&pool, id(1), Period::Upcoming, now, foreign, limit).await;
+        assert!(matches!(wrong, Err(TableError::Cursor(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_providers_day_is_a_stretch_of_instants_its_end_not_included() {
+    with_database(|pool| async move {
+        let starts = [
+            "2026-03-10T02:59:00Z",
+            "2026-03-10T03:00:00Z",
+            "2026-03-10T13:00:00Z",
+            "2026-03-11T02:30:00Z",
+            "2026-03-11T03:00:00Z",
+        ];
+        let changes =
+            (1_u16..).zip(starts).map(|(n, start)| (id(n), stamp(n.into(), 1), booked(start)));
+        flush::<appointments::Appointments>(&pool, changes.collect()).await.unwrap();
+        let within = span("2026-03-10T03:00:00Z", 24 * 60);
+        let day = appointments::whole_day(&pool, id(2), within).await.unwrap().unwrap();
+        assert_eq!(day.iter().map(|row| row.id).collect::<Vec<_>>(), [id(2), id(3), id(4)]);
+        let limit = PageLimit::new(2).unwrap();
+        let first = appointments::of_provider(&pool, id(2), within, None, limit).await.unwrap();
+        let cursor = first.next_cursor.as_deref();
+        let rest = appointments::of_provider(&pool, id(2), within, cursor, limit).await.unwrap();
+        assert_eq!([first.items, rest.items].concat(), day);
+        assert_eq!(rest.next_cursor, None);
+        assert!(appointments::whole_day(&pool, id(5), within).await.unwrap().unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn freshness_is_what_the_projectors_checkpoint_says() {
+    with_database(|pool| async move {
+        sqlx::query(
+            "INSERT INTO checkpoints (projector, partition, position)
+             VALUES ('tables', 0, 7), ('tables', 3, 12), ('other', 0, 99)",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        let freshness = TablesFreshness::new(pool, "tables");
+        assert_eq!(freshness.applied(Partition(3)).await.unwrap(), 12);
+        assert_eq!(freshness.applied(Partition(1)).await.unwrap(), 0);
+        assert_eq!(freshness.all().await.unwrap().to_string(), "0:7,3:12");
+    })
+    .await;
+}
+
+#[test]
+fn a_row_shows_nothing_personal_when_it_is_debugged() {
+    let booking = appointment("2026-03-10T13:00:00Z");
+    let text = format!("{booking:?} {:?}", registered());
+    for personal in ["Ana", "example.com", "99999", "lines"] {
+        assert!(!text.contains(personal), "{text}");
+    }
+}
