@@ -1,1 +1,242 @@
-//! command-api.
+//! The command API: every route that changes something, one file per resource.
+//!
+//! A handler extracts, parses into a domain command, calls the executor once and responds. For example
+//! `POST /api/appointments` becomes [`domain::appointment::BookAppointment`]; the executor decides and
+//! appends, and the answer is `201` with `Location`, `ETag` and `Pontual-Position`. Who may do what is the
+//! command's own rule, decided on the aggregates, not here.
+//!
+//! A crash before the append leaves nothing; after it the events are there, and a retry with the same
+//! `Idempotency-Key` gets the first answer again, with `Idempotent-Replayed: true`.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::response::{IntoResponseParts, ResponseParts};
+use domain::actor::Actor;
+use domain::aggregate::{Aggregate, StreamId, Version};
+use domain::command::{ClaimHasher, ClaimKind, Command};
+use domain::ids::{Id, ProviderId};
+use event_log::{EventLog, ExecuteError, Executed, Executor, Idempotency, LogError, Origin};
+use http_kit::auth::{Signer, Verifier};
+use http_kit::extract::{IdempotencyKey, Sent};
+use http_kit::headers::{At, IDEMPOTENT_REPLAYED, Tag};
+use http_kit::limits::Limits;
+use http_kit::links::EMAIL_CONFIRM;
+use http_kit::problem::{InvalidField, ProblemDocument};
+use http_kit::{Kind, Problem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+
+mod account;
+mod appointment;
+mod notification_feed;
+mod passwords;
+mod provider;
+mod service;
+
+pub use passwords::Passwords;
+
+/// What the handlers need. Cheap to clone.
+#[derive(Clone)]
+pub struct CommandState {
+    executor: Executor,
+    signer: Signer,
+    verifier: Verifier,
+    passwords: Passwords,
+    limits: Limits,
+    confirm_key: Arc<[u8; 32]>,
+}
+
+impl CommandState {
+    /// `signer` issues access tokens, `verifier` knows its key and earlier ones; `limits` are those of
+    /// signing in and registering (the general one stands in the front).
+    pub fn new(
+        executor: Executor,
+        signer: Signer,
+        verifier: Verifier,
+        passwords: Passwords,
+        limits: Limits,
+    ) -> Self {
+        let confirm_key = Arc::new(executor.log().derive_key(EMAIL_CONFIRM));
+        Self { executor, signer, verifier, passwords, limits, confirm_key }
+    }
+
+    fn log(&self) -> &EventLog {
+        self.executor.log()
+    }
+
+    /// The one executor call of a handler.
+    async fn execute<C: Command>(
+        &self,
+        actor: Actor,
+        sent: Sent,
+        command: C,
+    ) -> Result<(C::Outcome, Receipt), Problem> {
+        let Sent { origin, key, fingerprint } = sent;
+        let idempotency =
+            |key: IdempotencyKey| Idempotency { key: key.as_str().into(), fingerprint };
+        let origin = Origin {
+            actor,
+            idempotency: key.map(idempotency),
+            correlation: None,
+            causation: None,
+            trace: origin.trace.to_string(),
+            ip: origin.ip,
+            user_agent: origin.user_agent,
+        };
+        let Executed { outcome, positions, versions, replayed } =
+            self.executor.execute(command, origin).await.map_err(failed)?;
+        Ok((outcome, Receipt { at: At(positions), tag: None, replayed, versions }))
+    }
+
+    /// The shop of the actor's account.
+    async fn own_shop(&self, actor: &Actor) -> Result<ProviderId, Problem> {
+        let account = actor.account().ok_or(Kind::SignInRequired)?;
+        let claim = self.log().claim_key(ClaimKind::Shop, &account.to_string());
+        match self.log().claim_owner(claim).await.map_err(|error| unreadable(&error))? {
+            Some(shop) => Ok(ProviderId::trusted(shop)),
+            None => Err(domain::Refusal::NotFound("provider").into()),
+        }
+    }
+}
+
+impl FromRef<CommandState> for Verifier {
+    fn from_ref(state: &CommandState) -> Self {
+        state.verifier.clone()
+    }
+}
+
+fn failed(error: ExecuteError) -> Problem {
+    match error {
+        ExecuteError::Refused(refusal) => refusal.into(),
+        ExecuteError::KeyReused => Kind::IdempotencyKeyReused.into(),
+        ExecuteError::Busy => Kind::Busy.into(),
+        ExecuteError::Unavailable(cause) => Problem::unavailable(&cause),
+        ExecuteError::Internal(cause) => Problem::internal(&cause),
+    }
+}
+
+/// A read of the log failed.
+fn unreadable(error: &LogError) -> Problem {
+    Problem::unavailable(error)
+}
+
+/// What a command's answer says of it in headers.
+struct Receipt {
+    at: At,
+    tag: Option<Tag>,
+    replayed: bool,
+    versions: BTreeMap<StreamId, Version>,
+}
+
+impl Receipt {
+    /// With the entity tag of the one aggregate the answer is about.
+    fn of<A: Aggregate>(mut self, id: A::Id) -> Self {
+        self.tag = self.versions.get(&StreamId::of::<A>(id)).copied().map(Tag);
+        self
+    }
+}
+
+impl IntoResponseParts for Receipt {
+    type Error = Infallible;
+
+    fn into_response_parts(self, response: ResponseParts) -> Result<ResponseParts, Infallible> {
+        let mut response = self.at.into_response_parts(response)?;
+        if let Some(tag) = self.tag {
+            response = tag.into_response_parts(response)?;
+        }
+        if self.replayed {
+            let value = http::HeaderValue::from_static("true");
+            response.headers_mut().insert(IDEMPOTENT_REPLAYED, value);
+        }
+        Ok(response)
+    }
+}
+
+/// The document every route is added to.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Pontual", license(identifier = "AGPL-3.0-only")),
+    components(schemas(ProblemDocument, InvalidField)),
+    modifiers(&Bearer),
+    tags(
+        (name = "auth", description = "Registering, confirming an address, signing in"),
+        (name = "providers", description = "Opening a shop; its hours, overrides and policy"),
+        (name = "services", description = "What a shop offers"),
+        (name = "appointments", description = "Booking, and what becomes of it"),
+        (name = "notifications", description = "The notification feed"),
+    )
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The access_token of POST /api/auth/login"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The router, and its description.
+pub fn router(state: CommandState) -> (Router, utoipa::openapi::OpenApi) {
+    routes(&state.limits).with_state(state).split_for_parts()
+}
+
+/// The description alone, for the committed OpenAPI file: needs no log and no keys.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes(&Limits::off()).into_openapi()
+}
+
+fn routes(limits: &Limits) -> OpenApiRouter<CommandState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(account::routes(limits))
+        .merge(provider::routes())
+        .merge(service::routes())
+        .merge(appointment::routes())
+        .merge(notification_feed::routes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_is_named_once_and_documents_its_failures_and_every_reference_resolves() {
+        let document = serde_json::to_value(openapi()).unwrap();
+        let mut names = BTreeSet::new();
+        let paths = document["paths"].as_object().unwrap();
+        for (path, item) in paths {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap_or_default();
+                assert!(name.starts_with(char::is_uppercase), "{method} {path}");
+                assert!(names.insert(name.to_owned()), "{name} stands twice");
+                let responses = operation["responses"].as_object().unwrap();
+                assert!(responses.keys().any(|status| status.starts_with('2')), "{name}");
+                for status in ["401", "413", "422", "503"] {
+                    let content = &responses[status]["content"];
+                    assert!(content["application/problem+json"].is_object(), "{name} {status}");
+                }
+                let open = operation.get("security").is_none();
+                assert_eq!(open, path.starts_with("/api/auth/"), "{name}");
+            }
+        }
+        assert_eq!(names.len(), 18);
+        let text = document.to_string();
+        for reference in text.split("\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+        }
+    }
+}

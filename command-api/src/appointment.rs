@@ -1,0 +1,285 @@
+//! Booking, and what becomes of it: confirmed, declined, cancelled, moved.
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use chrono::SecondsFormat;
+use domain::Instant;
+use domain::appointment::{
+    Appointment, AppointmentStands, BookAppointment, CancelAppointment, ConfirmAppointment,
+    DeclineAppointment, RescheduleAppointment, Status,
+};
+use domain::hours::Zone;
+use domain::ids::{AppointmentId, ProviderId, ServiceId};
+use domain::money::Money;
+use domain::text::{Note, ServiceName};
+use http::StatusCode;
+use http::header::LOCATION;
+use http_kit::auth::SignedIn;
+use http_kit::extract::{Json, Path, Submission, Timestamp};
+use http_kit::problem::CommandProblems;
+use http_kit::{Kind, Problem, schema};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::{CommandState, Receipt};
+
+pub(crate) fn routes() -> OpenApiRouter<CommandState> {
+    OpenApiRouter::new()
+        .routes(routes!(book))
+        .routes(routes!(change_status))
+        .routes(routes!(reschedule))
+        .routes(routes!(cancel))
+}
+
+/// What to book, and when.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AppointmentBooking, example = json!({
+    "provider_id": "01935d2e-7c11-7a3f-9c2b-0242ac120002", "start": "2026-03-02T13:00:00Z",
+}))]
+struct Booking {
+    #[schema(value_type = String, format = Uuid)]
+    provider_id: ProviderId,
+    /// Left out where the shop offers just one service.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    service_id: Option<ServiceId>,
+    /// RFC 3339, with any offset.
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+    /// What the provider should know.
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    notes: Option<Note>,
+}
+
+/// An appointment as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AppointmentStands, example = json!({
+    "id": "01935d2e-7c11-7a3f-9c2b-0242ac120003",
+    "status": "pending",
+    "provider_id": "01935d2e-7c11-7a3f-9c2b-0242ac120002",
+    "service": {"id": "01935d2e-7c11-7a3f-9c2b-0242ac120004", "name": "Corte"},
+    "start": "2026-03-02T13:00:00Z", "end": "2026-03-02T14:00:00Z",
+    "local_start": "2026-03-02T10:00:00-03:00", "time_zone": "America/Sao_Paulo",
+    "price": {"amount_minor": 12000, "currency": "BRL"},
+}))]
+struct Stands {
+    #[schema(value_type = String, format = Uuid)]
+    id: AppointmentId,
+    /// `pending`, `confirmed`, `declined` or `cancelled`.
+    #[schema(value_type = String)]
+    status: Status,
+    #[schema(value_type = String, format = Uuid)]
+    provider_id: ProviderId,
+    service: ServiceNamed,
+    #[schema(value_type = String, format = DateTime)]
+    start: String,
+    #[schema(value_type = String, format = DateTime)]
+    end: String,
+    /// The start on the provider's clock, with its offset from UTC.
+    #[schema(value_type = String, format = DateTime)]
+    local_start: String,
+    /// The provider's IANA zone.
+    #[schema(value_type = String)]
+    time_zone: Zone,
+    #[schema(value_type = Option<schema::Money>)]
+    price: Option<Money>,
+}
+
+/// A service by name.
+#[derive(Debug, Serialize, ToSchema)]
+struct ServiceNamed {
+    #[schema(value_type = String, format = Uuid)]
+    id: ServiceId,
+    #[schema(value_type = String)]
+    name: ServiceName,
+}
+
+impl From<AppointmentStands> for Stands {
+    fn from(stands: AppointmentStands) -> Self {
+        let AppointmentStands {
+            appointment,
+            provider,
+            service,
+            service_name,
+            slot,
+            zone,
+            price,
+            status,
+        } = stands;
+        let utc = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        Self {
+            id: appointment,
+            status,
+            provider_id: provider,
+            service: ServiceNamed { id: service, name: service_name },
+            start: utc(slot.start),
+            end: utc(slot.end),
+            local_start: slot
+                .start
+                .with_timezone(&zone.0)
+                .to_rfc3339_opts(SecondsFormat::AutoSi, false),
+            time_zone: zone,
+            price,
+        }
+    }
+}
+
+fn answer((outcome, receipt): (AppointmentStands, Receipt)) -> (Receipt, Json<Stands>) {
+    (receipt.of::<Appointment>(outcome.appointment), Json(outcome.into()))
+}
+
+/// Book a service for oneself.
+///
+/// A slot that is taken is a `409 slot-taken` with the nearest free `alternatives`.
+#[utoipa::path(
+    post, path = "/api/appointments", operation_id = "BookAppointment", tag = "appointments",
+    security(("bearer" = [])),
+    request_body = Booking,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    responses(
+        (status = 201, body = Stands, headers(
+            ("Location" = String, description = "The appointment"),
+            ("Pontual-Position" = String, description = "Send it as Pontual-After to read this write"),
+            ("ETag" = String, description = "The appointment's version"),
+            ("Idempotent-Replayed" = Option<String>, description = "true: the first answer again"),
+        )),
+        CommandProblems,
+    ),
+)]
+async fn book(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Submission { body: Json(body), sent }: Submission<Json<Booking>>,
+) -> Result<impl IntoResponse, Problem> {
+    let Booking { provider_id, service_id, start, notes } = body;
+    let command =
+        BookAppointment { provider: provider_id, service: service_id, start: start.0, notes };
+    let done = api.execute(actor, sent, command).await?;
+    let location = [(LOCATION, format!("/api/appointments/{}", done.0.appointment))];
+    let (receipt, body) = answer(done);
+    Ok((StatusCode::CREATED, receipt, location, body))
+}
+
+/// What an appointment should be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AppointmentStatusChange, example = json!({"status": "declined", "reason": "Closed that week."}))]
+struct StatusChange {
+    status: WantedStatus,
+    /// Why; not with `confirmed`.
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    reason: Option<Note>,
+}
+
+/// A status one can ask for.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = WantedAppointmentStatus)]
+enum WantedStatus {
+    /// By the provider.
+    Confirmed,
+    /// By the provider.
+    Declined,
+    /// By either side.
+    Cancelled,
+}
+
+/// Confirm, decline or cancel an appointment.
+#[utoipa::path(
+    put, path = "/api/appointments/{id}/status", operation_id = "ChangeAppointmentStatus",
+    tag = "appointments", security(("bearer" = [])),
+    request_body = StatusChange,
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 200, body = Stands), CommandProblems),
+)]
+async fn change_status(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path(appointment): Path<AppointmentId>,
+    Submission { body: Json(StatusChange { status, reason }), sent }: Submission<
+        Json<StatusChange>,
+    >,
+) -> Result<impl IntoResponse, Problem> {
+    let done = match (status, reason) {
+        (WantedStatus::Confirmed, None) => {
+            api.execute(actor, sent, ConfirmAppointment { appointment }).await?
+        }
+        (WantedStatus::Confirmed, Some(_)) => {
+            let detail = "is not a field of this request";
+            return Err(Problem::field(Kind::InvalidInput, "/reason", detail));
+        }
+        (WantedStatus::Declined, reason) => {
+            api.execute(actor, sent, DeclineAppointment { appointment, reason }).await?
+        }
+        (WantedStatus::Cancelled, reason) => {
+            api.execute(actor, sent, CancelAppointment { appointment, reason }).await?
+        }
+    };
+    Ok(answer(done))
+}
+
+/// When it should start.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AppointmentMove, example = json!({"start": "2026-03-03T13:00:00Z"}))]
+struct Move {
+    /// RFC 3339, with any offset.
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+}
+
+/// Move an appointment to another start, keeping its id and history.
+#[utoipa::path(
+    post, path = "/api/appointments/{id}/reschedule", operation_id = "RescheduleAppointment",
+    tag = "appointments", security(("bearer" = [])),
+    request_body = Move,
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 200, body = Stands), CommandProblems),
+)]
+async fn reschedule(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path(appointment): Path<AppointmentId>,
+    Submission { body: Json(Move { start }), sent }: Submission<Json<Move>>,
+) -> Result<impl IntoResponse, Problem> {
+    let command = RescheduleAppointment { appointment, start: start.0 };
+    Ok(answer(api.execute(actor, sent, command).await?))
+}
+
+/// Why it is called off.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AppointmentCancellation, example = json!({"reason": "I am ill."}))]
+struct Cancellation {
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    reason: Option<Note>,
+}
+
+/// Call an appointment off, from either side.
+#[utoipa::path(
+    delete, path = "/api/appointments/{id}", operation_id = "CancelAppointment",
+    tag = "appointments", security(("bearer" = [])),
+    request_body = Option<Cancellation>,
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 200, body = Stands), CommandProblems),
+)]
+async fn cancel(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path(appointment): Path<AppointmentId>,
+    Submission { body, sent }: Submission<Option<Json<Cancellation>>>,
+) -> Result<impl IntoResponse, Problem> {
+    let reason = body.and_then(|Json(Cancellation { reason })| reason);
+    Ok(answer(api.execute(actor, sent, CancelAppointment { appointment, reason }).await?))
+}
