@@ -429,7 +429,7 @@ proptest! {
         windows in any_windows(),
         wanted in any_measure(2),
         occupied in prop::collection::vec((any_measure(2), 0i64..3 * 1440, 1u16..=3), 0..6),
-        now_minutes in -3 * 1440i64..2 * 1440,
+        (now_minutes, to_the_instant, nudge) in (-3 * 1440i64..2 * 1440, any::<bool>(), -1i64..=1),
         minimum_notice_minutes in prop_oneof![Just(0), 0u32..3000],
         horizon_days in 1u32..4,
     ) {
@@ -437,9 +437,14 @@ proptest! {
         schedule.policy =
             Policy { minimum_notice_minutes, horizon_days, ..Policy::classic() };
         let midnight = day.and_hms_opt(0, 0, 0).unwrap().and_utc();
-        let now = midnight + TimeDelta::minutes(now_minutes) + TimeDelta::microseconds(1);
-        // Half of what is taken stands where a candidate does, so that joining is tried as well.
         let candidates = schedule.candidates(&wanted, day);
+        // Half of the time it is just when a candidate starts, less the notice: give or take an instant.
+        let some = candidates.get(usize::try_from(now_minutes.unsigned_abs()).unwrap() % candidates.len().max(1));
+        let now = match some.filter(|_| to_the_instant) {
+            Some(slot) => slot.start - TimeDelta::minutes(minimum_notice_minutes.into()),
+            None => midnight + TimeDelta::minutes(now_minutes),
+        } + TimeDelta::microseconds(nudge);
+        // Half of what is taken stands where a candidate does, so that joining is tried as well.
         let taken: Vec<Taken> = occupied
             .iter()
             .map(|(measure, minute, seats)| {
@@ -460,15 +465,18 @@ proptest! {
             .collect();
 
         let local_day = |at: Instant| at.with_timezone(&zone).date_naive();
+        let in_time = |slot: &Span| {
+            slot.start > now
+                && slot.start - now >= TimeDelta::minutes(minimum_notice_minutes.into())
+                && local_day(slot.start) <= local_day(now) + Days::new(horizon_days.into())
+        };
+        for slot in &candidates {
+            prop_assert_eq!(schedule.in_time(slot.start, now), in_time(slot));
+        }
         let expected: Vec<Span> = Clock::around(zone, day)
             .slots(&windows, &wanted)
             .into_iter()
-            .filter(|slot| {
-                let notice = TimeDelta::minutes(minimum_notice_minutes.into());
-                slot.start > now
-                    && slot.start - now >= notice
-                    && local_day(slot.start) <= local_day(now) + Days::new(horizon_days.into())
-            })
+            .filter(in_time)
             .filter(|slot| {
                 let mine = minutes(&wanted.buffered(*slot));
                 taken.iter().all(|other| {
@@ -481,11 +489,7 @@ proptest! {
                 })
             })
             .collect();
-        let free = schedule.free(&wanted, day, &taken, now);
-        for slot in &free {
-            prop_assert!(schedule.in_time(slot.start, now));
-        }
-        prop_assert_eq!(free, expected);
+        prop_assert_eq!(schedule.free(&wanted, day, &taken, now), expected);
     }
 
     #[test]
@@ -577,6 +581,21 @@ fn the_ends_of_time_have_no_slots_and_do_no_harm() {
         assert!(utc_days_around(Zone(chrono_tz::UTC), day).is_empty());
     }
     assert_eq!(schedule.candidates(&measure(60, 60), date("9999-12-31")).len(), 24);
+}
+
+#[test]
+fn what_only_a_buffer_meets_across_midnight_stands_in_the_agendas_around_the_date() {
+    let utc = Zone(chrono_tz::UTC);
+    let buffered =
+        Measure { buffer_before_minutes: 60, buffer_after_minutes: 60, ..measure(60, 60) };
+    let day = date("2026-03-02");
+    let around = utc_days_around(utc, day);
+    for start in ["2026-03-02T00:00:00Z", "2026-03-02T23:00:00Z"] {
+        let slot = buffered.slot_at(instant(start));
+        for utc_day in buffered.buffered(slot).utc_days() {
+            assert!(around.contains(&utc_day), "{start}: {utc_day} is not among {around:?}");
+        }
+    }
 }
 
 #[test]
