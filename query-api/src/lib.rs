@@ -1,1 +1,126 @@
-//! query-api.
+//! Routes that read: one file per resource, and the websocket.
+//!
+//! A handler is: extract, wait until what it reads has caught up with `Pontual-After`, read, apply the rule
+//! of [`rules`], respond. For example `GET /api/appointments/{id}` with `Pontual-After: 3:18` waits until the
+//! read tables have applied 3:18, reads the row, and gives it to its two parties only.
+//!
+//! Nothing here writes but caches. A crash loses open sockets, which resume.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use axum::routing::get;
+use event_log::EventLog;
+use http_kit::auth::Verifier;
+use http_kit::{Kind, Problem};
+use read_models::availability::AvailabilityCache;
+use read_models::fanout::Fanout;
+use read_models::freshness::TablesFreshness;
+use read_models::notifications::NotificationFeed;
+use read_models::paging::PageLimit;
+use read_models::table::TableError;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub mod accounts;
+pub mod appointments;
+pub mod availability;
+mod freshness;
+pub mod notifications;
+pub mod providers;
+mod rules;
+pub mod services;
+pub mod ws;
+
+/// The projector that feeds the notification feed; what it has parked is never caught up with.
+const PROJECTOR_OF_FEED: &str = "notifications";
+/// The projector that feeds the read tables.
+const PROJECTOR_OF_TABLES: &str = "read-tables";
+
+/// What the query side reads from.
+#[derive(Clone)]
+pub struct QueryState {
+    /// The log, for what a cache does not hold.
+    pub log: EventLog,
+    /// How fresh the read tables are.
+    pub tables: TablesFreshness,
+    /// Taken intervals, schedules and cached lists.
+    pub availability: Arc<dyn AvailabilityCache>,
+    /// Notifications.
+    pub feed: Arc<dyn NotificationFeed>,
+    /// Verifies access tokens.
+    pub verifier: Verifier,
+    /// The open sockets.
+    pub hub: Arc<ws::hub::Hub>,
+    /// Cancelled when the server stops.
+    pub stop: CancellationToken,
+}
+
+impl QueryState {
+    /// A query side that listens to this fan-out, for at most so many sockets.
+    #[expect(clippy::too_many_arguments, reason = "each is one part of the query side")]
+    pub fn new(
+        log: EventLog,
+        tables: TablesFreshness,
+        availability: Arc<dyn AvailabilityCache>,
+        feed: Arc<dyn NotificationFeed>,
+        verifier: Verifier,
+        fanout: &dyn Fanout,
+        sockets: usize,
+        stop: CancellationToken,
+    ) -> Self {
+        let hub = ws::hub::Hub::new(sockets);
+        hub.listen(fanout);
+        Self { log, tables, availability, feed, verifier, hub, stop }
+    }
+
+    /// Whose an access token is, if it is good.
+    pub fn identify(&self, token: &str) -> Option<ws::Identity> {
+        let verified = self.verifier.verify(token).ok()?;
+        Some(ws::Identity { account: verified.actor.account()?, expires_at: verified.expires_at })
+    }
+}
+
+impl FromRef<QueryState> for Verifier {
+    fn from_ref(state: &QueryState) -> Self {
+        state.verifier.clone()
+    }
+}
+
+/// All routes that read, and their part of the OpenAPI document.
+pub fn router(state: QueryState) -> (axum::Router, utoipa::openapi::OpenApi) {
+    let (router, document) = OpenApiRouter::new()
+        .routes(routes!(accounts::me))
+        .routes(routes!(accounts::json_web_keys))
+        .routes(routes!(providers::list_providers))
+        .routes(routes!(providers::own_profile))
+        .routes(routes!(providers::provider_by_slug))
+        .routes(routes!(availability::available_days))
+        .routes(routes!(availability::available_times))
+        .routes(routes!(services::provider_services))
+        .routes(routes!(services::own_services))
+        .routes(routes!(appointments::appointment))
+        .routes(routes!(appointments::own_appointments))
+        .routes(routes!(appointments::provider_day))
+        .routes(routes!(notifications::list_notifications))
+        .routes(routes!(notifications::notification_counts))
+        .split_for_parts();
+    (router.route("/ws", get(ws::open)).with_state(state), document)
+}
+
+/// A table that cannot be read, as a problem.
+fn table_problem(error: TableError) -> Problem {
+    match error {
+        TableError::Cursor(_) => http_kit::paging::wrong_cursor(),
+        error @ TableError::Database { .. } => Problem::unavailable(&error),
+        error @ (TableError::Corrupt { .. } | TableError::NoRow { .. }) => {
+            Problem::internal(&error)
+        }
+    }
+}
+
+/// A page's limit, already checked at the edge.
+fn page_limit(limit: u16) -> Result<PageLimit, Problem> {
+    PageLimit::new(limit).map_err(|_| Kind::InvalidQuery.into())
+}

@@ -1,0 +1,240 @@
+//! Durable jobs: a table, not a crate (design.md §7), with three priorities, retries and dead letters.
+//!
+//! A reactor inserts a job in the transaction that moves its checkpoint; the [`worker`] takes it, runs it
+//! and deletes it. For example `AccountRegistered` at 2:17 becomes the job `ConfirmEmailMail`, which is
+//! rendered from the log when it is sent.
+//!
+//! A crash while a job runs leaves it locked until its lock expires; then it runs again. The one window
+//! in which something can happen twice is between the effect and the delete: a mail's Message-ID is the
+//! job's id, so the second copy is recognisable.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use domain::Instant;
+use domain::ids::AccountId;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+pub mod worker;
+
+/// What there is to do. Ids only: everything else is looked up when it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "payload")]
+pub enum Task {
+    /// Send an account the link that confirms its address.
+    ConfirmEmailMail {
+        /// Whose.
+        account: AccountId,
+    },
+    /// Tell an account that somebody tried to register with its address.
+    RegistrationAttemptMail {
+        /// Whose.
+        account: AccountId,
+    },
+}
+
+/// How urgent a job is (S4-37).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for it.
+    High = 1,
+    /// Most of them.
+    Normal = 2,
+    /// When there is time.
+    Low = 3,
+}
+
+/// A job to be inserted.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Derived from the event that caused it.
+    pub id: Uuid,
+    /// What to do.
+    pub task: Task,
+    /// How urgent.
+    pub priority: Priority,
+    /// Not before.
+    pub run_at: Instant,
+}
+
+/// A job that was taken to be run.
+#[derive(Debug, Clone)]
+pub struct TakenJob {
+    /// Its id.
+    pub id: Uuid,
+    /// What to do.
+    pub task: Task,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// After how many it is given up.
+    pub max_attempts: u32,
+}
+
+/// How often a job is tried before it is a dead letter.
+const MAX_ATTEMPTS: i32 = 12;
+/// How long a taken job is locked; longer than any task may take.
+const LOCK: TimeDelta = TimeDelta::seconds(90);
+/// The first retry comes after this long, each later one after twice as long, with jitter.
+const FIRST_BACKOFF: Duration = Duration::from_secs(2);
+/// No retry waits longer.
+const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
+
+/// Inserts jobs that are neither waiting nor done yet.
+pub async fn insert(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    now: Instant,
+) -> sqlx::Result<()> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let mut columns: (Vec<Uuid>, Vec<String>, Vec<String>, Vec<i16>, Vec<Instant>) =
+        Default::default();
+    for job in jobs {
+        let (kind, payload) = job.task.columns();
+        columns.0.push(job.id);
+        columns.1.push(kind);
+        columns.2.push(payload);
+        columns.3.push(job.priority as i16);
+        columns.4.push(job.run_at);
+    }
+    sqlx::query(
+        "INSERT INTO jobs (id, kind, payload, priority, run_at, max_attempts, created_at)
+         SELECT id, kind, payload::json, priority, run_at, $6, $7
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::timestamptz[])
+              AS new (id, kind, payload, priority, run_at)
+         WHERE NOT EXISTS (SELECT 1 FROM jobs_done WHERE jobs_done.id = new.id)
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(columns.0)
+    .bind(columns.1)
+    .bind(columns.2)
+    .bind(columns.3)
+    .bind(columns.4)
+    .bind(MAX_ATTEMPTS)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes the most urgent job that is due, if there is one. Nobody else gets it while its lock holds.
+pub async fn take(pool: &PgPool, now: Instant) -> sqlx::Result<Option<TakenJob>> {
+    let row = sqlx::query(
+        "UPDATE jobs SET attempts = attempts + 1, locked_until = $2
+         WHERE id = (
+             SELECT id FROM jobs
+             WHERE dead_at IS NULL AND run_at <= $1 AND (locked_until IS NULL OR locked_until <= $1)
+             ORDER BY priority, run_at
+             FOR UPDATE SKIP LOCKED
+             LIMIT 1)
+         RETURNING id, kind, payload::text AS payload, attempts, max_attempts",
+    )
+    .bind(now)
+    .bind(now + LOCK)
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| {
+        let task = Task::read(row.get("kind"), row.get("payload"))
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let count = |column| u32::try_from(row.get::<i32, _>(column)).unwrap_or_default();
+        Ok(TakenJob {
+            id: row.get("id"),
+            task,
+            attempt: count("attempts"),
+            max_attempts: count("max_attempts"),
+        })
+    })
+    .transpose()
+}
+
+/// Marks a job done.
+pub async fn complete(pool: &PgPool, id: Uuid, now: Instant) -> sqlx::Result<()> {
+    sqlx::query(
+        "WITH gone AS (DELETE FROM jobs WHERE id = $1)
+         INSERT INTO jobs_done (id, done_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(id)
+    .bind(now)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Puts a failed job back, later each time, or gives it up. `error` must hold nothing personal.
+pub async fn fail(
+    pool: &PgPool,
+    job: &TakenJob,
+    error: &str,
+    now: Instant,
+    jitter: f64,
+) -> sqlx::Result<()> {
+    let dead = job.attempt >= job.max_attempts;
+    sqlx::query(
+        "UPDATE jobs SET locked_until = NULL, last_error = left($2, 500), run_at = $3,
+                dead_at = CASE WHEN $4 THEN $5 END
+         WHERE id = $1",
+    )
+    .bind(job.id)
+    .bind(error)
+    .bind(now + backoff(job.attempt, jitter))
+    .bind(dead)
+    .bind(now)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// How many jobs wait, and how many were given up.
+pub async fn counts(pool: &PgPool) -> sqlx::Result<(i64, i64)> {
+    sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE dead_at IS NULL), count(*) FILTER (WHERE dead_at IS NOT NULL) FROM jobs",
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// 2 s, 4 s, 8 s … at most an hour, each times 0.5–1.5. `jitter` is from 0 to 1.
+fn backoff(attempt: u32, jitter: f64) -> TimeDelta {
+    let doubled = FIRST_BACKOFF
+        .saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1).min(20)).unwrap_or(u32::MAX));
+    let wait = doubled.min(MAX_BACKOFF).mul_f64(0.5 + jitter.clamp(0.0, 1.0));
+    TimeDelta::from_std(wait).unwrap_or(TimeDelta::hours(1))
+}
+
+impl Task {
+    fn columns(&self) -> (String, String) {
+        let value = serde_json::to_value(self).expect("a task is plain data");
+        let kind = value["kind"].as_str().unwrap_or_default().to_owned();
+        (kind, value["payload"].to_string())
+    }
+
+    fn read(kind: &str, payload: &str) -> serde_json::Result<Self> {
+        let payload: serde_json::Value = serde_json::from_str(payload)?;
+        serde_json::from_value(serde_json::json!({ "kind": kind, "payload": payload }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_waits_twice_as_long_each_time_and_never_more_than_an_hour_and_a_half() {
+        assert_eq!(backoff(1, 0.5), TimeDelta::seconds(2));
+        assert_eq!(backoff(2, 0.5), TimeDelta::seconds(4));
+        assert_eq!(backoff(5, 0.0), TimeDelta::seconds(16));
+        assert_eq!(backoff(60, 1.0), TimeDelta::minutes(90));
+    }
+
+    #[test]
+    fn a_task_survives_its_columns() {
+        let account = domain::ids::Mint::new([1; 32]).id(domain::ids::RoutingSlot::from_bits(1), 0);
+        let task = Task::ConfirmEmailMail { account };
+        let (kind, payload) = task.columns();
+        assert_eq!(kind, "ConfirmEmailMail");
+        assert_eq!(Task::read(&kind, &payload).unwrap(), task);
+    }
+}

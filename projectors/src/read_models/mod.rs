@@ -1,0 +1,5 @@
+//! One projector per family of read models.
+
+pub mod availability;
+pub mod notifications;
+pub mod read_tables;

@@ -1,0 +1,223 @@
+//! Events → the notification feed: one document per recipient and event, and the marks of what was read.
+//!
+//! For example `AppointmentBooked` at 3:18 is a `new_booking` for the provider's account, named `3:18`. A
+//! crash between data and checkpoint repeats the batch, and the same documents are the same.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::appointment::{Appointment, AppointmentEvent, Parties, Side, Status, Terms};
+use domain::event::Event;
+use domain::ids::{AccountId, AppointmentId, Id};
+use domain::notification_feed::NotificationFeedEvent;
+use domain::position::Partition;
+use domain::provider::Provider;
+use event_log::{EventLog, Recorded};
+use read_models::fanout::Fanout;
+use read_models::notifications::{
+    FeedBatch, FeedError, NewNotification, NotificationFeed, NotificationKind, PartyName, ReadMark,
+};
+
+use crate::push::notification_hints;
+use crate::runner::{ApplyError, Batch, Move, Projector};
+
+/// The projector. Its checkpoint is the feed's own, written with or after the data.
+pub struct NotificationsProjector {
+    log: EventLog,
+    feed: Arc<dyn NotificationFeed>,
+    /// Where hints go, when fan-out is shared; a process' own fan-out is fed by [`crate::push`].
+    shared_fanout: Option<Arc<dyn Fanout>>,
+}
+
+impl NotificationsProjector {
+    /// Its name.
+    pub const NAME: &'static str = "notifications";
+
+    /// Into this feed.
+    pub fn new(
+        log: EventLog,
+        feed: Arc<dyn NotificationFeed>,
+        shared_fanout: Option<Arc<dyn Fanout>>,
+    ) -> Self {
+        Self { log, feed, shared_fanout }
+    }
+
+    /// The notification of one notice, with what is needed from the appointment and the provider.
+    async fn notification(
+        &self,
+        recorded: &Recorded,
+        event: &AppointmentEvent,
+        notice: Notice,
+    ) -> Result<NewNotification, ApplyError> {
+        let appointment = AppointmentId::trusted(recorded.stream.id);
+        let (start, old_start) = match event {
+            AppointmentEvent::AppointmentRescheduled { from, to, .. } => {
+                (to.start, Some(from.start))
+            }
+            AppointmentEvent::AppointmentBooked { slot, .. }
+            | AppointmentEvent::AppointmentConfirmed { slot, .. }
+            | AppointmentEvent::AppointmentDeclined { slot, .. }
+            | AppointmentEvent::AppointmentCancelled { slot, .. } => (slot.start, None),
+        };
+        let loaded;
+        let terms: &Terms = if let AppointmentEvent::AppointmentBooked { terms, .. } = event {
+            terms
+        } else {
+            loaded = self.log.load_at_least::<Appointment>(appointment, recorded.at).await?;
+            let booking = loaded.state.booking.as_ref();
+            &booking
+                .ok_or_else(|| ApplyError::Poison("the appointment was never booked".into()))?
+                .terms
+        };
+        let parties = terms.parties();
+        let (other, other_name) = match notice.to {
+            Side::Provider => (
+                parties.client,
+                terms.contact.known().map(|contact| PartyName::from(&contact.name)),
+            ),
+            Side::Client => {
+                let provider = self.log.load::<Provider>(parties.provider).await?;
+                let shop = provider.state.shop.as_ref();
+                let name = shop.and_then(|shop| shop.business_name.known()).map(PartyName::from);
+                (parties.provider_account, name)
+            }
+        };
+        Ok(NewNotification {
+            recipient: notice.recipient(&parties),
+            at: recorded.at,
+            recorded_at: recorded.recorded_at,
+            kind: notice.kind,
+            appointment,
+            provider: parties.provider,
+            other,
+            other_name,
+            service_name: terms.service_name.clone(),
+            start,
+            old_start,
+            zone: terms.zone,
+        })
+    }
+}
+
+impl From<FeedError> for ApplyError {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Unavailable(source) => Self::Away(source),
+            FeedError::Gap { .. } => Self::Lost,
+            error @ (FeedError::Refused { .. }
+            | FeedError::Corrupt { .. }
+            | FeedError::Cursor(_)) => Self::Poison(error.into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Projector for NotificationsProjector {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn document(&self, event: &Recorded) -> Option<String> {
+        match &event.event {
+            Event::Appointment(_) => Some(event.at.to_string()),
+            Event::NotificationFeed(_) => Some(event.stream.to_string()),
+            Event::Account(_) | Event::Provider(_) | Event::Agenda(_) => None,
+        }
+    }
+
+    async fn position(&self, partition: Partition) -> Result<u64, ApplyError> {
+        Ok(self.feed.applied(partition).await?)
+    }
+
+    async fn apply(&self, batch: &Batch<'_>) -> Result<(), ApplyError> {
+        let Move { from, to } = batch.checkpoint.unwrap_or(Move { from: 0, to: 0 });
+        let (mut notifications, mut marks) = (Vec::new(), Vec::new());
+        for recorded in &batch.events {
+            match &recorded.event {
+                Event::Appointment(event) => {
+                    for notice in notices(event).into_iter().flatten() {
+                        notifications.push(self.notification(recorded, event, notice).await?);
+                    }
+                }
+                Event::NotificationFeed(event) => marks.push(mark(recorded, event)),
+                Event::Account(_) | Event::Provider(_) | Event::Agenda(_) => {}
+            }
+        }
+        let partition = batch.partition;
+        self.feed.apply(FeedBatch { partition, from, to, notifications, marks }).await?;
+        if let Some(fanout) = &self.shared_fanout {
+            fanout.publish(&notification_hints(&batch.events)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Who is told what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Notice {
+    to: Side,
+    kind: NotificationKind,
+}
+
+impl Notice {
+    fn recipient(self, parties: &Parties) -> AccountId {
+        match self.to {
+            Side::Client => parties.client,
+            Side::Provider => parties.provider_account,
+        }
+    }
+}
+
+/// Whom an event concerns who did not cause it. A booking that is confirmed at once concerns both.
+fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
+    let notice = |to, kind| Some(Notice { to, kind });
+    let other = |by| match by {
+        Side::Client => Side::Provider,
+        Side::Provider => Side::Client,
+    };
+    match event {
+        AppointmentEvent::AppointmentBooked { status, .. } => [
+            notice(Side::Provider, NotificationKind::NewBooking),
+            (*status == Status::Confirmed)
+                .then_some(Notice { to: Side::Client, kind: NotificationKind::BookingConfirmed }),
+        ],
+        AppointmentEvent::AppointmentConfirmed { .. } => {
+            [notice(Side::Client, NotificationKind::BookingConfirmed), None]
+        }
+        AppointmentEvent::AppointmentDeclined { .. } => {
+            [notice(Side::Client, NotificationKind::BookingDeclined), None]
+        }
+        AppointmentEvent::AppointmentCancelled { by, .. } => {
+            [notice(other(*by), NotificationKind::BookingCancelled), None]
+        }
+        AppointmentEvent::AppointmentRescheduled { by, .. } => {
+            [notice(other(*by), NotificationKind::BookingRescheduled), None]
+        }
+    }
+}
+
+/// The accounts whose feed an event changes.
+pub(crate) fn recipients(event: &Event) -> Vec<AccountId> {
+    let Event::Appointment(event) = event else { return Vec::new() };
+    let parties = match event {
+        AppointmentEvent::AppointmentBooked { terms, .. } => terms.parties(),
+        AppointmentEvent::AppointmentConfirmed { parties, .. }
+        | AppointmentEvent::AppointmentDeclined { parties, .. }
+        | AppointmentEvent::AppointmentCancelled { parties, .. }
+        | AppointmentEvent::AppointmentRescheduled { parties, .. } => *parties,
+    };
+    notices(event).into_iter().flatten().map(|notice| notice.recipient(&parties)).collect()
+}
+
+fn mark(recorded: &Recorded, event: &NotificationFeedEvent) -> ReadMark {
+    match event {
+        NotificationFeedEvent::NotificationRead { account, notification } => ReadMark::One {
+            recipient: *account,
+            notification: *notification,
+            at: recorded.recorded_at,
+        },
+        NotificationFeedEvent::AllNotificationsRead { account, until } => {
+            ReadMark::All { recipient: *account, until: *until }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Events → the read tables in Postgres, in the transaction that moves the checkpoint.
+//!
+//! For example `AppointmentBooked` becomes a row of `appointments`; a batch of five hundred events is one
+//! statement per table. A crash leaves neither rows nor checkpoint.
+
+use async_trait::async_trait;
+use domain::account::AccountEvent;
+use domain::appointment::{AppointmentEvent, Status};
+use domain::event::Event;
+use domain::ids::{AccountId, AppointmentId, Id, ProviderId};
+use domain::personal::Personal;
+use domain::position::Partition;
+use domain::provider::ProviderEvent;
+use event_log::{EventLog, Recorded, checkpoints};
+use read_models::accounts::{AccountChange, AccountWrites};
+use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
+use read_models::providers::{ProviderChange, ProviderWrites};
+use read_models::services::{ServiceChange, ServiceWrites};
+use read_models::table::{Stamp, TableError};
+
+use crate::runner::{ApplyError, Batch, Projector};
+
+/// The projector.
+pub struct ReadTables {
+    log: EventLog,
+}
+
+impl ReadTables {
+    /// Its name, and that of its checkpoint.
+    pub const NAME: &'static str = "read-tables";
+
+    /// The tables are in the log's database.
+    pub fn new(log: EventLog) -> Self {
+        Self { log }
+    }
+}
+
+impl From<TableError> for ApplyError {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Database { table: _, source } => source.into(),
+            error @ (TableError::Corrupt { .. }
+            | TableError::NoRow { .. }
+            | TableError::Cursor(_)) => Self::Poison(error.into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Projector for ReadTables {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn document(&self, event: &Recorded) -> Option<String> {
+        match &event.event {
+            Event::Account(_) | Event::Provider(_) | Event::Appointment(_) => {
+                Some(event.stream.to_string())
+            }
+            Event::Agenda(_) | Event::NotificationFeed(_) => None,
+        }
+    }
+
+    async fn position(&self, partition: Partition) -> Result<u64, ApplyError> {
+        Ok(checkpoints::get(self.log.pool(), Self::NAME, partition).await?)
+    }
+
+    async fn apply(&self, batch: &Batch<'_>) -> Result<(), ApplyError> {
+        let mut tables = Tables::default();
+        batch.events.iter().for_each(|event| tables.push(event));
+        let mut transaction = self.log.pool().begin().await?;
+        tables.accounts.flush(&mut transaction).await?;
+        tables.providers.flush(&mut transaction).await?;
+        tables.services.flush(&mut transaction).await?;
+        tables.appointments.flush(&mut transaction).await?;
+        if let Some(to) = batch.checkpoint {
+            let name = Self::NAME;
+            checkpoints::advance(
+                &mut transaction,
+                name,
+                batch.partition,
+                to.from,
+                to.to,
+                batch.lease,
+            )
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// The changes of a batch, by table.
+#[derive(Default)]
+struct Tables {
+    accounts: AccountWrites,
+    providers: ProviderWrites,
+    services: ServiceWrites,
+    appointments: AppointmentWrites,
+}
+
+impl Tables {
+    fn push(&mut self, event: &Recorded) {
+        let stamp = Stamp { at: event.at, version: event.sequence, recorded_at: event.recorded_at };
+        match &event.event {
+            Event::Account(change) => {
+                self.accounts.push(AccountId::trusted(event.stream.id), stamp, account(change));
+            }
+            Event::Provider(change) => {
+                self.provider(ProviderId::trusted(event.stream.id), stamp, change);
+            }
+            Event::Appointment(change) => {
+                self.appointments.push(
+                    AppointmentId::trusted(event.stream.id),
+                    stamp,
+                    appointment(change),
+                );
+            }
+            Event::Agenda(_) | Event::NotificationFeed(_) => {}
+        }
+    }
+
+    /// A provider's stream feeds two tables: the provider's row and those of its services.
+    fn provider(&mut self, id: ProviderId, stamp: Stamp, event: &ProviderEvent) {
+        let change = match event {
+            ProviderEvent::ProviderOpened {
+                account,
+                slug,
+                business_name,
+                hourly_rate,
+                schedule,
+            } => ProviderChange::Opened {
+                account: *account,
+                slug: slug.clone(),
+                business_name: business_name.known().cloned(),
+                hourly_rate: *hourly_rate,
+                zone: schedule.zone,
+            },
+            ProviderEvent::ProfileChanged { business_name, hourly_rate } => {
+                ProviderChange::ProfileChanged {
+                    business_name: business_name.known().cloned(),
+                    hourly_rate: *hourly_rate,
+                }
+            }
+            ProviderEvent::WeeklyHoursSet { zone, weekly: _ } => ProviderChange::ZoneSet(*zone),
+            ProviderEvent::ServiceAdded { service } => {
+                let added = ServiceChange::Added { provider: id, service: service.clone() };
+                self.services.push(service.id, stamp, added);
+                ProviderChange::Touched
+            }
+            ProviderEvent::ServiceChanged { service } => {
+                self.services.push(service.id, stamp, ServiceChange::Changed(service.clone()));
+                ProviderChange::Touched
+            }
+            ProviderEvent::ServiceRemoved { service } => {
+                self.services.push(*service, stamp, ServiceChange::Removed);
+                ProviderChange::Touched
+            }
+            ProviderEvent::DayOverridden { .. }
+            | ProviderEvent::OverrideRemoved { .. }
+            | ProviderEvent::PolicySet { .. } => ProviderChange::Touched,
+        };
+        self.providers.push(id, stamp, change);
+    }
+}
+
+fn account(event: &AccountEvent) -> AccountChange {
+    match event {
+        AccountEvent::AccountRegistered { name, email, phone, locale, roles } => {
+            AccountChange::Registered {
+                name: name.known().cloned(),
+                email: email.known().cloned(),
+                phone: phone.as_ref().and_then(Personal::known).cloned(),
+                locale: *locale,
+                roles: roles.clone(),
+            }
+        }
+        AccountEvent::RegistrationAttempted {} => AccountChange::Touched,
+        AccountEvent::EmailConfirmed {} => AccountChange::EmailConfirmed,
+        AccountEvent::RoleGranted { role } => AccountChange::RoleGranted(*role),
+    }
+}
+
+fn appointment(event: &AppointmentEvent) -> AppointmentChange {
+    let note = |reason: &Option<Personal<_>>| reason.as_ref().and_then(Personal::known).cloned();
+    match event {
+        AppointmentEvent::AppointmentBooked { terms, slot, status } => {
+            AppointmentChange::Booked(Box::new(NewAppointment {
+                provider: terms.provider,
+                provider_account: terms.provider_account,
+                client: terms.client,
+                service: terms.measure.service,
+                service_name: terms.service_name.clone(),
+                slot: *slot,
+                zone: terms.zone,
+                status: *status,
+                price: terms.price,
+                contact: terms.contact.known().cloned(),
+                client_notes: note(&terms.client_notes),
+            }))
+        }
+        AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
+            AppointmentChange::StatusChanged { status: Status::Confirmed, reason: None }
+        }
+        AppointmentEvent::AppointmentDeclined { parties: _, slot: _, reason } => {
+            AppointmentChange::StatusChanged { status: Status::Declined, reason: note(reason) }
+        }
+        AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
+            AppointmentChange::StatusChanged { status: Status::Cancelled, reason: note(reason) }
+        }
+        AppointmentEvent::AppointmentRescheduled { parties: _, from: _, to, by: _, status } => {
+            AppointmentChange::Rescheduled { to: *to, status: *status }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Appointments: one, one's own, a provider's day.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chrono::NaiveDateTime;
+use domain::Instant;
+use domain::appointment::Status;
+use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
+use http_kit::auth::SignedIn;
+use http_kit::extract::{Date, Json, Path, Query};
+use http_kit::headers::{After, Tag};
+use http_kit::paging::{List, Paging};
+use http_kit::problem::QueryProblems;
+use http_kit::{Kind, Problem, schema};
+use read_models::appointments::{AppointmentRow, Period};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{QueryState, page_limit, rules, table_problem};
+
+/// An appointment, as its parties see it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AppointmentBody {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: AppointmentId,
+    /// With whom.
+    #[schema(value_type = uuid::Uuid)]
+    provider_id: ProviderId,
+    /// Who booked.
+    #[schema(value_type = uuid::Uuid)]
+    client_id: AccountId,
+    /// What was booked.
+    service: ServiceName,
+    /// Where it stands.
+    #[schema(value_type = String, example = "pending")]
+    status: Status,
+    /// Why it was declined or cancelled, if somebody said.
+    status_reason: Option<String>,
+    /// When it starts, in UTC.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    start: Instant,
+    /// When it ends, in UTC.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    end: Instant,
+    /// When it starts at the provider's.
+    #[schema(value_type = String, example = "2026-12-01T09:00:00")]
+    local_start: NaiveDateTime,
+    /// The provider's IANA time zone.
+    time_zone: &'static str,
+    /// What it costs.
+    #[schema(value_type = Option<schema::Money>)]
+    price: Option<domain::money::Money>,
+    /// The client's name when it was booked.
+    client_name: Option<String>,
+    /// The client's address when it was booked.
+    client_email: Option<String>,
+    /// The client's telephone when it was booked.
+    client_phone: Option<String>,
+    /// What the client wrote.
+    client_notes: Option<String>,
+    /// When it was booked.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    created_at: Instant,
+    /// When it last changed.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    updated_at: Instant,
+}
+
+/// A service as it was booked.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BookedService)]
+pub struct ServiceName {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: ServiceId,
+    /// Its name when it was booked.
+    name: String,
+}
+
+impl From<AppointmentRow> for AppointmentBody {
+    fn from(row: AppointmentRow) -> Self {
+        let local_start = row.local_start();
+        let contact = row.contact;
+        Self {
+            id: row.id,
+            provider_id: row.provider,
+            client_id: row.client,
+            service: ServiceName { id: row.service, name: row.service_name.into() },
+            status: row.status,
+            status_reason: row.status_reason.map(Into::into),
+            start: row.slot.start,
+            end: row.slot.end,
+            local_start,
+            time_zone: row.zone.name(),
+            price: row.price,
+            client_name: contact.as_ref().map(|contact| contact.name.to_string()),
+            client_email: contact.as_ref().map(|contact| contact.email.to_string()),
+            client_phone: contact.and_then(|contact| contact.phone).map(Into::into),
+            client_notes: row.client_notes.map(Into::into),
+            created_at: row.stamp.created_at,
+            updated_at: row.stamp.updated_at,
+        }
+    }
+}
+
+/// One appointment, for its client and its provider (`S3-42`).
+#[utoipa::path(
+    get, path = "/api/appointments/{id}", operation_id = "Appointment", tag = "appointments",
+    params(("id" = uuid::Uuid, Path, description = "The appointment")),
+    responses((status = 200, body = AppointmentBody), QueryProblems), security(("bearer" = []))
+)]
+pub async fn appointment(
+    State(state): State<QueryState>,
+    SignedIn(actor): SignedIn,
+    Path(id): Path<AppointmentId>,
+    After(after): After,
+) -> Result<Response, Problem> {
+    state.tables_after(&after).await?;
+    let row = read_models::appointments::by_id(state.log.pool(), id).await;
+    let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
+    rules::appointment(&actor, &row)?;
+    let version = row.stamp.version;
+    Ok((Tag(version), Json(AppointmentBody::from(row))).into_response())
+}
+
+/// Which of one's own appointments.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct OwnParams {
+    /// `upcoming`: those that will take place, the next first. `past`: all others, the latest first.
+    #[serde(default)]
+    #[param(inline, default = "upcoming")]
+    when: When,
+    /// How many items, 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u16>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Upcoming or past.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Those that will take place.
+    #[default]
+    Upcoming,
+    /// All others.
+    Past,
+}
+
+/// The signed-in account's own appointments as a client (`S3-27`, `S4-08`).
+#[utoipa::path(
+    get, path = "/api/users/appointments", operation_id = "OwnAppointments", tag = "appointments",
+    params(OwnParams),
+    responses((status = 200, body = List<AppointmentBody>), QueryProblems), security(("bearer" = []))
+)]
+pub async fn own_appointments(
+    State(state): State<QueryState>,
+    SignedIn(actor): SignedIn,
+    Query(params): Query<OwnParams>,
+    After(after): After,
+) -> Result<Json<List<AppointmentBody>>, Problem> {
+    let account = rules::own(&actor)?;
+    let paging = Paging::new(params.limit, params.cursor)?;
+    state.tables_after(&after).await?;
+    let period = match params.when {
+        When::Upcoming => Period::Upcoming,
+        When::Past => Period::Past,
+    };
+    let now = state.log.clock().now();
+    let limit = page_limit(paging.limit)?;
+    let cursor = paging.cursor.as_deref();
+    let pool = state.log.pool();
+    let page =
+        read_models::appointments::of_client(pool, account, period, now, cursor, limit).await;
+    let page = page.map_err(table_problem)?;
+    let items = page.items.into_iter().map(AppointmentBody::from).collect();
+    Ok(Json(List { items, next_cursor: page.next_cursor }))
+}
+
+/// Which day of a provider.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DayParams {
+    /// The local date at the provider's.
+    #[param(value_type = String, format = Date, example = "2026-12-01")]
+    day: Date,
+    /// How many items, 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u16>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A provider's appointments of a local day, whatever their status, by start; for the provider
+/// (`S0-13`, `S3-44`). Cached, and read anew only after one of them changed (`S0-35`, `S0-36`).
+#[utoipa::path(
+    get, path = "/api/appointments/provider/{id}", operation_id = "ProviderDay", tag = "appointments",
+    params(("id" = uuid::Uuid, Path, description = "The provider"), DayParams),
+    responses((status = 200, body = List<AppointmentBody>), QueryProblems), security(("bearer" = []))
+)]
+pub async fn provider_day(
+    State(state): State<QueryState>,
+    SignedIn(actor): SignedIn,
+    Path(id): Path<ProviderId>,
+    Query(params): Query<DayParams>,
+    After(after): After,
+) -> Result<Json<List<AppointmentBody>>, Problem> {
+    let paging = Paging::new(params.limit, params.cursor)?;
+    let limit = page_limit(paging.limit)?;
+    state.tables_after(&after).await?;
+    let provider = read_models::providers::by_id(state.log.pool(), id).await;
+    let provider = provider.map_err(table_problem)?.ok_or(Kind::NotFound)?;
+    rules::provider_day(&actor, &provider)?;
+    let page =
+        state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
+    let items = page.items.into_iter().map(AppointmentBody::from).collect();
+    Ok(Json(List { items, next_cursor: page.next_cursor }))
+}

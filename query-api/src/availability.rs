@@ -1,0 +1,450 @@
+//! Free days of a month and free slots of a day; and the cached lists.
+//!
+//! Free slots are computed from the cached schedule and the cached intervals of the UTC days around. What
+//! the cache lacks, or has from before `Pontual-After`, is loaded from the log, used, and offered to the
+//! cache, which refuses it if it knows of something later. Without the cache everything is loaded from the
+//! log: slower, and right.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::State;
+use chrono::{NaiveDate, NaiveDateTime};
+use domain::Instant;
+use domain::agenda::Agenda;
+use domain::ids::{AgendaId, Id, ProviderId, ServiceId};
+use domain::position::{Position, PositionToken};
+use domain::provider::{Provider, Service};
+use domain::slots::{Span, local_day_span};
+use http_kit::extract::{Date, Json, Query};
+use http_kit::headers::After;
+use http_kit::problem::QueryProblems;
+use http_kit::{Kind, Problem};
+use read_models::appointments::AppointmentRow;
+use read_models::availability::{
+    Availability, AvailabilityDocs, CacheWrite, DayDoc, DayListDoc, ProvidersPageDoc, ScheduleDoc,
+    first_page,
+};
+use read_models::paging::{Page, PageLimit};
+use read_models::providers::ProviderRow;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{QueryState, table_problem};
+
+/// Which day of which provider.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct TimesParams {
+    /// Whose.
+    #[param(value_type = uuid::Uuid)]
+    provider_id: ProviderId,
+    /// Of which service; may be left out where the provider offers just one.
+    #[param(value_type = Option<uuid::Uuid>)]
+    service_id: Option<ServiceId>,
+    /// The local date at the provider's.
+    #[param(value_type = String, format = Date, example = "2026-12-01")]
+    day: Date,
+}
+
+/// Which month of which provider.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DaysParams {
+    /// Whose.
+    #[param(value_type = uuid::Uuid)]
+    provider_id: ProviderId,
+    /// Of which service; may be left out where the provider offers just one.
+    #[param(value_type = Option<uuid::Uuid>)]
+    service_id: Option<ServiceId>,
+    /// The month at the provider's.
+    #[param(value_type = String, example = "2026-12")]
+    month: Month,
+}
+
+/// A calendar month, `YYYY-MM`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Month {
+    first: NaiveDate,
+    last: NaiveDate,
+}
+
+impl TryFrom<String> for Month {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "must be a month such as 2026-12";
+        let first: Date = format!("{text}-01").parse().map_err(|_| WRONG)?;
+        let next = first.0.checked_add_months(chrono::Months::new(1)).ok_or(WRONG)?;
+        Ok(Self { first: first.0, last: next.pred_opt().ok_or(WRONG)? })
+    }
+}
+
+/// The free slots of a day.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TimesBody {
+    /// Whose.
+    #[schema(value_type = uuid::Uuid)]
+    provider_id: ProviderId,
+    /// Of which service.
+    #[schema(value_type = uuid::Uuid)]
+    service_id: ServiceId,
+    /// The local date.
+    day: NaiveDate,
+    /// The provider's IANA time zone.
+    #[schema(example = "America/Sao_Paulo")]
+    time_zone: &'static str,
+    /// What can be booked, in order.
+    slots: Vec<SlotBody>,
+}
+
+/// A free slot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SlotBody {
+    /// When it starts, in UTC: what to book.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    start: Instant,
+    /// When it ends, in UTC.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    end: Instant,
+    /// When it starts at the provider's.
+    #[schema(value_type = String, example = "2026-12-01T09:00:00")]
+    local_start: NaiveDateTime,
+}
+
+/// The days of a month with at least one free slot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DaysBody {
+    /// Whose.
+    #[schema(value_type = uuid::Uuid)]
+    provider_id: ProviderId,
+    /// Of which service.
+    #[schema(value_type = uuid::Uuid)]
+    service_id: ServiceId,
+    /// The provider's IANA time zone.
+    #[schema(example = "America/Sao_Paulo")]
+    time_zone: &'static str,
+    /// The local dates, in order.
+    days: Vec<NaiveDate>,
+}
+
+/// The free slots of a day (`S0-22`, `S3-34`).
+#[utoipa::path(
+    get, path = "/api/providers/available-times", operation_id = "AvailableTimes", tag = "availability",
+    params(TimesParams),
+    responses((status = 200, body = TimesBody), QueryProblems)
+)]
+pub async fn available_times(
+    State(state): State<QueryState>,
+    Query(params): Query<TimesParams>,
+    After(after): After,
+) -> Result<Json<TimesBody>, Problem> {
+    let (provider_id, day) = (params.provider_id, params.day.0);
+    let mut asked = Asked::read(&state, provider_id, day, day, &after).await?;
+    let service = asked.service(params.service_id)?;
+    let now = state.log.clock().now();
+    let measure = service.measure();
+    let slots =
+        asked.retry(&state, |availability| availability.free_slots(&measure, day, now)).await?;
+    let zone = asked.availability.schedule().schedule.zone;
+    let slot = |slot: Span| SlotBody {
+        start: slot.start,
+        end: slot.end,
+        local_start: slot.start.with_timezone(&zone.0).naive_local(),
+    };
+    Ok(Json(TimesBody {
+        provider_id,
+        service_id: service.id,
+        day,
+        time_zone: zone.name(),
+        slots: slots.into_iter().map(slot).collect(),
+    }))
+}
+
+/// The days of a month with at least one free slot (`S0-21`).
+#[utoipa::path(
+    get, path = "/api/providers/available-days", operation_id = "AvailableDays", tag = "availability",
+    params(DaysParams),
+    responses((status = 200, body = DaysBody), QueryProblems)
+)]
+pub async fn available_days(
+    State(state): State<QueryState>,
+    Query(params): Query<DaysParams>,
+    After(after): After,
+) -> Result<Json<DaysBody>, Problem> {
+    let (provider_id, Month { first, last }) = (params.provider_id, params.month);
+    let mut asked = Asked::read(&state, provider_id, first, last, &after).await?;
+    let service = asked.service(params.service_id)?;
+    let now = state.log.clock().now();
+    let measure = service.measure();
+    let days = asked
+        .retry(&state, |availability| availability.free_days(&measure, first, last, now))
+        .await?;
+    Ok(Json(DaysBody {
+        provider_id,
+        service_id: service.id,
+        time_zone: asked.availability.schedule().schedule.zone.name(),
+        days,
+    }))
+}
+
+/// A provider's availability while a query is answered.
+struct Asked {
+    provider: ProviderId,
+    availability: Availability,
+    /// What the client has seen of the provider's partition.
+    wanted: Position,
+    /// The partition's head, once something had to be loaded: what is loaded is at least this recent.
+    head: Option<Position>,
+    /// Whether there is a cache to offer it to.
+    cache_is_there: bool,
+}
+
+impl Asked {
+    /// From the cache, as far as it is recent enough; the schedule, if need be, from the log.
+    async fn read(
+        state: &QueryState,
+        provider: ProviderId,
+        first: NaiveDate,
+        last: NaiveDate,
+        after: &PositionToken,
+    ) -> Result<Self, Problem> {
+        let partition = state.log.partitions().partition_of(provider.slot());
+        let wanted = after.number(partition);
+        let days = Availability::days_around(first, last);
+        let cached = match state.availability.get(provider, &days).await {
+            Ok(docs) => Some(docs),
+            Err(error) => {
+                metrics::counter!("pontual_availability_without_cache_total").increment(1);
+                tracing::debug!(%error, "answering from the log");
+                None
+            }
+        };
+        let wanted = Position { partition, number: wanted };
+        let cache_is_there = cached.is_some();
+        let mut head = None;
+        let availability = match cached.and_then(|docs| recent(docs, wanted.number)) {
+            Some(availability) => availability,
+            None => {
+                let at_least = *head.insert(head_of(state, wanted).await?);
+                let loaded = state.log.load_at_least::<Provider>(provider, at_least).await;
+                let loaded = loaded.map_err(|error| Problem::unavailable(&error))?;
+                if loaded.state.shop.is_none() {
+                    return Err(Kind::NotFound.into());
+                }
+                let doc = ScheduleDoc {
+                    schedule: loaded.state.schedule.clone(),
+                    services: loaded.state.services.values().cloned().collect(),
+                };
+                if cache_is_there {
+                    let number = loaded.last.map_or(0, |at| at.number);
+                    let write = CacheWrite::schedule(provider, number, Some(doc.clone()));
+                    offer(state, at_least, vec![write]).await;
+                }
+                Availability::new(Arc::new(doc))
+            }
+        };
+        Ok(Self { provider, availability, wanted, head, cache_is_there })
+    }
+
+    /// The service that was asked for, or the only one.
+    fn service(&self, wanted: Option<ServiceId>) -> Result<Service, Problem> {
+        let services = &self.availability.schedule().services;
+        match wanted {
+            Some(id) => services
+                .iter()
+                .find(|service| service.id == id)
+                .cloned()
+                .ok_or(Kind::NotFound.into()),
+            None => match services.as_slice() {
+                [only] => Ok(only.clone()),
+                [] => Err(Kind::NotFound.into()),
+                _ => Err(Problem::field(
+                    Kind::InvalidQuery,
+                    "service_id",
+                    "name one: the provider offers several",
+                )),
+            },
+        }
+    }
+
+    /// Computes; if days are missing, loads them from the log and computes again.
+    async fn retry<T>(
+        &mut self,
+        state: &QueryState,
+        compute: impl Fn(&Availability) -> Result<T, read_models::availability::MissingDays>,
+    ) -> Result<T, Problem> {
+        let missing = match compute(&self.availability) {
+            Ok(answer) => return Ok(answer),
+            Err(missing) => missing.0,
+        };
+        let at_least = match self.head {
+            Some(head) => head,
+            None => head_of(state, self.wanted).await?,
+        };
+        let mut writes = Vec::new();
+        for day in missing.into_iter().collect::<BTreeSet<_>>() {
+            let id = AgendaId::of(self.provider, day);
+            let loaded = state.log.load_at_least::<Agenda>(id, at_least).await;
+            let loaded = loaded.map_err(|error| Problem::unavailable(&error))?;
+            let doc = DayDoc { taken: loaded.state.taken() };
+            let number = loaded.last.map_or(0, |at| at.number);
+            writes.push(CacheWrite::day(self.provider, day, number, doc.clone()));
+            self.availability.add_day(day, Arc::new(doc));
+        }
+        if self.cache_is_there {
+            offer(state, at_least, writes).await;
+        }
+        compute(&self.availability).map_err(|missing| Problem::internal(&missing))
+    }
+}
+
+/// The head of a partition; a fill that is as of the head is refused by nobody but the next event.
+async fn head_of(state: &QueryState, wanted: Position) -> Result<Position, Problem> {
+    let head = state.log.head(wanted.partition).await;
+    let number = head.map_err(|error| Problem::unavailable(&error))?.max(wanted.number);
+    Ok(Position { number, ..wanted })
+}
+
+/// What the cache gave, less what may be from before `wanted`: a value is recent enough when the whole
+/// partition is, or when it is itself.
+fn recent(mut docs: AvailabilityDocs, wanted: u64) -> Option<Availability> {
+    if docs.applied.is_none_or(|applied| applied < wanted) {
+        if docs.schedule.as_ref().is_none_or(|doc| doc.number < wanted) {
+            return None;
+        }
+        for (_, doc) in &mut docs.days {
+            if doc.as_ref().is_some_and(|doc| doc.number < wanted) {
+                *doc = None;
+            }
+        }
+    }
+    Availability::from_docs(&docs)
+}
+
+/// Offers the cache what was loaded; that it is away, or knows better, is no concern of the reader's.
+async fn offer(state: &QueryState, as_of: Position, writes: Vec<CacheWrite>) {
+    if let Err(error) = state.availability.fill(as_of.partition, as_of.number, writes).await {
+        tracing::debug!(%error, "what was loaded was not cached");
+    }
+}
+
+impl QueryState {
+    /// The first page of the provider list, from the cached heads of all partitions.
+    pub(crate) async fn first_providers(
+        &self,
+        limit: PageLimit,
+        after: &PositionToken,
+    ) -> Result<Page<ProviderRow>, Problem> {
+        let cached = self.availability.get_providers_pages().await.ok();
+        let there = cached.is_some();
+        let mut heads: Vec<Arc<ProvidersPageDoc>> = Vec::new();
+        let mut missing = Vec::new();
+        match cached {
+            None => missing.extend(self.log.partitions().all()),
+            Some(cached) => {
+                for (partition, cached) in cached {
+                    let wanted = after.number(partition);
+                    let fresh = cached.applied.is_some_and(|applied| applied >= wanted);
+                    let doc = cached.doc.filter(|doc| fresh || doc.number >= wanted);
+                    match doc.and_then(|doc| doc.value) {
+                        Some(head) => heads.push(head),
+                        None => missing.push(partition),
+                    }
+                }
+            }
+        }
+        if !missing.is_empty() {
+            self.tables_after(after).await?;
+            let most = PageLimit::new(PageLimit::MAX).map_err(|error| Problem::internal(&error))?;
+            for partition in missing {
+                // The checkpoint first: the rows are then at least as recent.
+                let as_of = self.tables.applied(partition).await;
+                let as_of = as_of.map_err(|error| Problem::unavailable(&error))?;
+                let rows =
+                    read_models::providers::first_of_partition(self.log.pool(), partition, most)
+                        .await;
+                let rows = rows.map_err(table_problem)?;
+                let doc =
+                    ProvidersPageDoc { complete: rows.len() < usize::from(PageLimit::MAX), rows };
+                if there {
+                    let write = CacheWrite::providers_page(partition, as_of, doc.clone());
+                    offer(self, Position { partition, number: as_of }, vec![write]).await;
+                }
+                heads.push(Arc::new(doc));
+            }
+        }
+        match first_page(&heads, limit) {
+            Some(page) => Ok(page),
+            None => {
+                self.tables_after(after).await?;
+                read_models::providers::list(self.log.pool(), None, limit)
+                    .await
+                    .map_err(table_problem)
+            }
+        }
+    }
+
+    /// A provider's appointments of a local day.
+    pub(crate) async fn day_of(
+        &self,
+        provider: &ProviderRow,
+        day: NaiveDate,
+        cursor: Option<&str>,
+        limit: PageLimit,
+        after: &PositionToken,
+    ) -> Result<Page<AppointmentRow>, Problem> {
+        let Some(within) = local_day_span(provider.zone, day) else {
+            return Ok(Page { items: Vec::new(), next_cursor: None });
+        };
+        if cursor.is_none()
+            && let Some(doc) = self.whole_day(provider, day, within, after).await?
+            && doc.items.len() <= usize::from(limit.get())
+        {
+            return Ok(Page { items: doc.items.clone(), next_cursor: None });
+        }
+        let page = read_models::appointments::of_provider(
+            self.log.pool(),
+            provider.id,
+            within,
+            cursor,
+            limit,
+        );
+        page.await.map_err(table_problem)
+    }
+
+    /// The cached list of a day, filled if need be; `None` for a day too long to be cached.
+    async fn whole_day(
+        &self,
+        provider: &ProviderRow,
+        day: NaiveDate,
+        within: Span,
+        after: &PositionToken,
+    ) -> Result<Option<Arc<DayListDoc>>, Problem> {
+        let partition = self.log.partitions().partition_of(provider.id.slot());
+        let wanted = after.number(partition);
+        let cached = self.availability.get_day_list(provider.id, day).await.ok();
+        let there = cached.is_some();
+        if let Some(cached) = cached {
+            let fresh = cached.applied.is_some_and(|applied| applied >= wanted);
+            let doc = cached.doc.filter(|doc| fresh || doc.number >= wanted);
+            // A list of before the provider moved to another zone is of another day.
+            if let Some(doc) = doc.and_then(|doc| doc.value).filter(|doc| doc.within == within) {
+                return Ok(Some(doc));
+            }
+        }
+        let as_of = self.tables.applied(partition).await;
+        let as_of = as_of.map_err(|error| Problem::unavailable(&error))?;
+        let rows = read_models::appointments::whole_day(self.log.pool(), provider.id, within).await;
+        let Some(items) = rows.map_err(table_problem)? else { return Ok(None) };
+        let doc = DayListDoc { within, items };
+        if there {
+            let write = CacheWrite::day_list(provider.id, day, as_of, doc.clone());
+            offer(self, Position { partition, number: as_of }, vec![write]).await;
+        }
+        Ok(Some(Arc::new(doc)))
+    }
+}

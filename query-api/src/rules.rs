@@ -1,0 +1,31 @@
+//! Who may read what: one rule per query, all of them here.
+//!
+//! | query | who |
+//! |---|---|
+//! | providers, services, free slots, keys | everybody |
+//! | `Me`, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | one appointment | its client and its provider; to others it does not exist |
+//! | a provider's appointments of a day | the provider; others are told that it is not theirs |
+
+use domain::actor::Actor;
+use domain::ids::AccountId;
+use http_kit::{Kind, Problem};
+use read_models::appointments::AppointmentRow;
+use read_models::providers::ProviderRow;
+
+/// The account that reads its own things.
+pub fn own(actor: &Actor) -> Result<AccountId, Problem> {
+    actor.account().ok_or_else(|| Kind::SignInRequired.into())
+}
+
+/// One appointment.
+pub fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
+    let account = own(actor)?;
+    let party = row.client == account || row.provider_account == account;
+    if party { Ok(()) } else { Err(Kind::NotFound.into()) }
+}
+
+/// A provider's appointments of a day.
+pub fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
+    if provider.account == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+}

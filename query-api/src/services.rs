@@ -1,0 +1,107 @@
+//! What providers offer.
+
+use axum::extract::State;
+use domain::ids::{ProviderId, ServiceId};
+use http_kit::auth::SignedIn;
+use http_kit::extract::{Json, Path};
+use http_kit::headers::After;
+use http_kit::paging::List;
+use http_kit::problem::QueryProblems;
+use http_kit::{Kind, Problem, schema};
+use read_models::services::ServiceRow;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{QueryState, rules, table_problem};
+
+/// A service one can book.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServiceBody {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: ServiceId,
+    /// Whose it is.
+    #[schema(value_type = uuid::Uuid)]
+    provider_id: ProviderId,
+    /// Its name.
+    #[schema(example = "Corte de cabelo")]
+    name: String,
+    /// More about it.
+    description: Option<String>,
+    /// Elapsed minutes.
+    #[schema(example = 60)]
+    duration_minutes: u16,
+    /// Minutes between two starts.
+    interval_minutes: u16,
+    /// Its own price; `null` takes the provider's hourly rate.
+    #[schema(value_type = Option<schema::Money>)]
+    price: Option<domain::money::Money>,
+    /// Minutes kept free before.
+    buffer_before_minutes: u16,
+    /// Minutes kept free after.
+    buffer_after_minutes: u16,
+    /// How many can book the same slot.
+    capacity: u16,
+}
+
+impl From<ServiceRow> for ServiceBody {
+    fn from(row: ServiceRow) -> Self {
+        let offer = row.service.offer;
+        Self {
+            id: row.service.id,
+            provider_id: row.provider,
+            name: offer.name.into(),
+            description: offer.description.map(Into::into),
+            duration_minutes: offer.duration_minutes,
+            interval_minutes: offer.interval_minutes,
+            price: offer.price,
+            buffer_before_minutes: offer.buffer_before_minutes,
+            buffer_after_minutes: offer.buffer_after_minutes,
+            capacity: offer.capacity,
+        }
+    }
+}
+
+/// What a provider offers: at most 200 services, in one page (`S3-35`).
+#[utoipa::path(
+    get, path = "/api/services/provider/{id}", operation_id = "ProviderServices", tag = "services",
+    params(("id" = uuid::Uuid, Path, description = "The provider")),
+    responses((status = 200, body = List<ServiceBody>), QueryProblems)
+)]
+pub async fn provider_services(
+    State(state): State<QueryState>,
+    Path(provider): Path<ProviderId>,
+    After(after): After,
+) -> Result<Json<List<ServiceBody>>, Problem> {
+    state.tables_after(&after).await?;
+    let known = read_models::providers::by_id(state.log.pool(), provider).await;
+    known.map_err(table_problem)?.ok_or(Kind::NotFound)?;
+    of_provider(&state, provider).await.map(Json)
+}
+
+/// What the signed-in account's own shop offers (`S3-39`).
+#[utoipa::path(
+    get, path = "/api/services/my-services", operation_id = "OwnServices", tag = "services",
+    responses((status = 200, body = List<ServiceBody>), QueryProblems), security(("bearer" = []))
+)]
+pub async fn own_services(
+    State(state): State<QueryState>,
+    SignedIn(actor): SignedIn,
+    After(after): After,
+) -> Result<Json<List<ServiceBody>>, Problem> {
+    let account = rules::own(&actor)?;
+    state.tables_after(&after).await?;
+    let shop = read_models::providers::of_account(state.log.pool(), account).await;
+    let shop = shop.map_err(table_problem)?.ok_or(Kind::NotFound)?;
+    of_provider(&state, shop.id).await.map(Json)
+}
+
+/// A provider's services.
+pub(crate) async fn of_provider(
+    state: &QueryState,
+    provider: ProviderId,
+) -> Result<List<ServiceBody>, Problem> {
+    let rows = read_models::services::of_provider(state.log.pool(), provider).await;
+    let items = rows.map_err(table_problem)?.into_iter().map(ServiceBody::from).collect();
+    Ok(List { items, next_cursor: None })
+}

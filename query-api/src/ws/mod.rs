@@ -1,0 +1,53 @@
+//! `/ws`: the plain websocket (K6). See [`protocol`] for what travels over it.
+
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use http_kit::{Kind, Problem};
+
+pub mod hub;
+pub mod protocol;
+mod session;
+
+pub use session::Identity;
+
+use crate::QueryState;
+use session::Session;
+
+/// The longest message a client may send.
+const MAX_MESSAGE: usize = 16 * 1024;
+/// A socket's buffers: axum's defaults cost 134 KB a socket (design.md §9).
+const READ_BUFFER: usize = 4 * 1024;
+const WRITE_BUFFER: usize = 0;
+const MAX_WRITE_BUFFER: usize = 256 * 1024;
+
+/// Opens a websocket. A bearer header authenticates it at once; browsers, which cannot send one, send
+/// `authenticate` as their first message. Tokens in the URL are not read: URLs end up in logs.
+pub async fn open(
+    State(state): State<QueryState>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let identity = match bearer(&headers) {
+        None => None,
+        Some(token) => match state.identify(token) {
+            Some(identity) => Some(identity),
+            None => return Problem::from(Kind::InvalidToken).into_response(),
+        },
+    };
+    let Some(seat) = state.hub.enter() else {
+        return Problem::from(Kind::Busy).retry_after(5).into_response();
+    };
+    upgrade
+        .max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
+        .on_upgrade(move |socket| Session::run(state, socket, seat, identity))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}

@@ -1,0 +1,175 @@
+//! Bad input at every edge: the right problem, never a 500, and nothing changes.
+
+use end_to_end::{Pontual, Profile, in_days};
+use serde_json::json;
+
+#[tokio::test]
+async fn bad_bodies_are_problems_and_change_nothing() {
+    let pontual = Pontual::start(Profile::SingleNode).await;
+    let ana = pontual.provider("Ana").await;
+    let bia = pontual.client("Bia").await;
+    let start = in_days(3, "12:00:00Z");
+    let before = events(&pontual).await;
+    let good = json!({ "provider_id": ana.id, "start": start });
+    let huge = format!("{{\"notes\":\"{}\"}}", "x".repeat(10 << 20));
+    let bodies: Vec<(String, &[u16])> = vec![
+        (String::new(), &[400]),
+        ("{".into(), &[400]),
+        ("[]".into(), &[422]),
+        ("null".into(), &[422]),
+        ("{\"provider_id\":1}".into(), &[422]),
+        (good.to_string().replace(&ana.id, "not-an-id"), &[422]),
+        (good.to_string().replace(&ana.id, "00000000-0000-7000-8000-000000000000"), &[404]),
+        (json!({ "provider_id": ana.id, "start": start, "price": 1 }).to_string(), &[422]),
+        (json!({ "provider_id": ana.id, "start": 5 }).to_string(), &[422]),
+        (json!({ "provider_id": ana.id, "start": "tomorrow" }).to_string(), &[422]),
+        (json!({ "provider_id": ana.id, "start": "2026-02-30T12:00:00Z" }).to_string(), &[422]),
+        (json!({ "provider_id": ana.id, "start": "9999-12-31T23:59:59Z" }).to_string(), &[422]),
+        (json!({ "provider_id": ana.id, "start": "+262142-12-31T23:59:59Z" }).to_string(), &[422]),
+        (json!({ "provider_id": ana.id, "start": "-262143-01-01T00:00:00Z" }).to_string(), &[422]),
+        (json!({ "provider_id": ana.id, "start": "0001-01-01T00:00:00Z" }).to_string(), &[422]),
+        (
+            json!({ "provider_id": ana.id, "start": start.replace(":00:00", ":59:60") })
+                .to_string(),
+            &[422],
+        ),
+        (json!({ "provider_id": ana.id, "start": start, "notes": "\u{0}" }).to_string(), &[422]),
+        (
+            json!({ "provider_id": ana.id, "start": start, "notes": "x".repeat(2001) }).to_string(),
+            &[422],
+        ),
+        ("[".repeat(60_000), &[400, 422]),
+        (huge, &[413]),
+    ];
+    for (body, statuses) in bodies {
+        let request = bia
+            .api
+            .request("POST", "/api/appointments")
+            .header("content-type", "application/json")
+            .body(body.clone());
+        let answer = bia.api.send(request).await;
+        let shown: String = body.chars().take(120).collect();
+        assert!(statuses.contains(&answer.status), "{shown}: {} {}", answer.status, answer.body);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{shown}");
+        assert!(answer.body["type"].is_string(), "{shown}");
+    }
+    let form = bia
+        .api
+        .request("POST", "/api/appointments")
+        .header("content-type", "text/plain")
+        .body(good.to_string());
+    bia.api.send(form).await.expect(415);
+    assert_eq!(events(&pontual).await, before);
+    // The good one was good all along.
+    bia.api.post("/api/appointments", good).await.expect(201);
+}
+
+#[tokio::test]
+async fn bad_paths_and_queries_are_problems() {
+    let pontual = Pontual::start(Profile::SingleNode).await;
+    let bia = pontual.client("Bia").await;
+    let ana = pontual.provider("Ana").await;
+    for (method, path, status) in [
+        ("GET", "/api/nothing".to_owned(), 404),
+        ("GET", "/api/appointments/x".to_owned(), 404),
+        ("GET", "/api/appointments/00000000-0000-7000-8000-000000000000".to_owned(), 404),
+        ("PATCH", "/api/appointments".to_owned(), 405),
+        ("GET", "/api/providers?limit=0".to_owned(), 422),
+        ("GET", "/api/providers?limit=1000000".to_owned(), 422),
+        ("GET", "/api/providers?limit=-1".to_owned(), 422),
+        ("GET", "/api/providers?cursor=garbage".to_owned(), 422),
+        ("GET", "/api/providers?colour=red".to_owned(), 422),
+        ("GET", "/api/users/appointments?when=whenever".to_owned(), 422),
+        (
+            "GET",
+            format!("/api/providers/available-times?provider_id={}&day=2026-02-30", ana.id),
+            422,
+        ),
+        (
+            "GET",
+            format!("/api/providers/available-times?provider_id={}&day=99999-01-01", ana.id),
+            422,
+        ),
+        (
+            "GET",
+            format!("/api/providers/available-times?provider_id={}&day=-0001-01-01", ana.id),
+            422,
+        ),
+        ("GET", format!("/api/providers/available-days?provider_id={}&month=2026-13", ana.id), 422),
+        ("GET", "/api/providers/available-times?day=2026-01-01".to_owned(), 422),
+        ("GET", "/api/notifications?status=eaten".to_owned(), 422),
+        ("POST", "/api/notifications/x/read".to_owned(), 404),
+    ] {
+        let answer = bia.api.send(bia.api.request(method, &path)).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+    }
+    for token in ["0:1x", "a", "1:99999999999999999999", "-1:1"] {
+        bia.api.get_after("/api/providers", token).await.expect(400);
+    }
+    // A position that nobody has reached is waited for, and then said so.
+    let far = bia.api.get_after("/api/providers", "0:999999999").await.expect(503);
+    assert_eq!(far.problem(), "not-caught-up");
+    assert!(far.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn other_peoples_things_are_not_found_and_forged_tokens_are_not_believed() {
+    let pontual = Pontual::start(Profile::SingleNode).await;
+    let ana = pontual.provider("Ana").await;
+    let eva = pontual.provider("Eva").await;
+    let bia = pontual.client("Bia").await;
+    let caio = pontual.client("Caio").await;
+    let booked = bia.book(&ana, &in_days(3, "12:00:00Z")).await.expect(201);
+    let (position, path) =
+        (booked.position(), format!("/api/appointments/{}", booked.body["id"].as_str().unwrap()));
+    let before = events(&pontual).await;
+    for stranger in [&caio, &eva.owner] {
+        stranger.api.get_after(&path, &position).await.expect(404);
+        stranger.api.delete(&path).await.expect(404);
+        stranger
+            .api
+            .put(&format!("{path}/status"), json!({ "status": "confirmed" }))
+            .await
+            .expect(404);
+        stranger
+            .api
+            .post(&format!("{path}/reschedule"), json!({ "start": in_days(3, "13:00:00Z") }))
+            .await
+            .expect(404);
+        let day = format!("/api/appointments/provider/{}?day={}", ana.id, &in_days(3, "")[..10]);
+        stranger.api.get_after(&day, &position).await.expect(403);
+    }
+    caio.api.put("/api/providers/policy", json!({ "minimum_notice_minutes": 0, "horizon_days": 1, "cancellation_window_minutes": 0, "confirmation": "manual" })).await.expect(404);
+
+    let token = bia.api.token.clone().unwrap();
+    let parts: Vec<&str> = token.split('.').collect();
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";
+    let forged = [
+        String::new(),
+        "x".to_owned(),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{none}.{}.", parts[1]),
+        format!("{}.{}.{}", parts[0], parts[1], "A".repeat(parts[2].len())),
+        format!("{}.{}.{}", none, parts[1], parts[2]),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{token}.{token}"),
+        "A".repeat(100_000),
+    ];
+    for token in forged {
+        let request = pontual
+            .nobody()
+            .request("GET", "/api/auth/me")
+            .header("authorization", format!("Bearer {token}"));
+        let answer = bia.api.send(request).await;
+        assert!([401, 431].contains(&answer.status), "{}: {}", answer.status, answer.body);
+    }
+    assert_eq!(events(&pontual).await, before);
+}
+
+async fn events(pontual: &Pontual) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM events")
+        .fetch_one(&pontual.pool().await)
+        .await
+        .unwrap()
+}
