@@ -21,13 +21,15 @@
 //!   could hide an event that was applied and whose value is gone;
 //! - so is a projector's value for an entry that is not there, when the ceiling says that somebody was there
 //!   before it: that projector is late, or repeats itself. The entry stays a miss;
-//! - a projector that finds the ceiling *below* where it goes on knows that the cache lost its memory: it
-//!   begins a new *epoch*, and everything of another epoch is a miss from then on.
+//! - a projector that goes on beyond what was applied knows that the cache lost its memory: it begins a new
+//!   *epoch*, and everything of another epoch is a miss from then on.
 //!
 //! An idle projector applies an empty batch now and then ([`CacheBatch::heartbeat`]), so that a cache that
 //! was lost is noticed without an event. A crash at any point leaves a ceiling that is too high: the repeated
 //! batch then only replaces what is there, and readers fill the rest.
 
+#[cfg(test)]
+mod contract;
 mod in_process;
 mod redis;
 
@@ -429,24 +431,16 @@ impl Availability {
         self.schedule.schedule.free(measure, day, &[], now)
     }
 
-    /// The UTC days of these slots, buffers included, of which nothing is known. An occupation that is in a
-    /// slot's way shares an instant with it, and stands in the agenda of that instant's day.
+    /// The UTC days of these slots of one local date, buffers included, of which nothing is known. An
+    /// occupation that is in a slot's way shares an instant with it, and stands in the agenda of that
+    /// instant's day.
     fn missing(&self, measure: &Measure, slots: &[Span]) -> Vec<NaiveDate> {
-        let mut missing = Vec::new();
-        let mut last = None;
-        for slot in slots {
-            let span = measure.buffered(*slot);
-            // Most slots lie within one day, and that of the slot before.
-            if last == Some((span.start.date_naive(), span.end.date_naive())) {
-                continue;
-            }
-            last = Some((span.start.date_naive(), span.end.date_naive()));
-            let days = span.utc_days();
-            missing.extend(days.into_iter().filter(|day| !self.days.contains_key(day)));
-        }
-        missing.sort_unstable();
-        missing.dedup();
-        missing
+        let (Some(first), Some(last)) = (slots.first(), slots.last()) else { return Vec::new() };
+        let whole =
+            Span { start: measure.buffered(*first).start, end: measure.buffered(*last).end };
+        let mut days = whole.utc_days();
+        days.retain(|day| !self.days.contains_key(day));
+        days
     }
 
     fn is_free(&self, measure: &Measure, slot: Span) -> bool {

@@ -101,6 +101,9 @@ impl RowStamp {
     }
 }
 
+/// Rows by their ids.
+pub type Loaded<T> = Vec<(<T as Table>::Id, <T as Table>::Row)>;
+
 /// A read table: how its rows are loaded, changed and stored.
 pub trait Table: Sized + Send + 'static {
     /// Its name in Postgres.
@@ -128,7 +131,7 @@ pub trait Table: Sized + Send + 'static {
     fn load(
         connection: &mut PgConnection,
         ids: &[Uuid],
-    ) -> impl Future<Output = Result<Vec<(Self::Id, Self::Row)>, TableError>> + Send;
+    ) -> impl Future<Output = Result<Loaded<Self>, TableError>> + Send;
 
     /// Stores rows, each unless a later one is there. Says how many were stored.
     fn upsert(

@@ -128,15 +128,10 @@ impl AvailabilityCache for InProcessCache {
         let _writing = state.writing.lock().unwrap_or_else(|poison| poison.into_inner());
         let (epoch, in_order) = {
             let mut progress = state.progress.write().unwrap_or_else(|poison| poison.into_inner());
-            let in_order = match progress.ceiling {
-                Some(ceiling) if ceiling > from => false,
-                Some(ceiling) if ceiling == from => true,
-                Some(_) | None => {
-                    let epoch = progress.epoch + 1;
-                    *progress = Progress { epoch, ceiling: None, applied: None };
-                    true
-                }
-            };
+            if progress.applied.is_none_or(|applied| applied < from) {
+                *progress = Progress { epoch: progress.epoch + 1, ceiling: None, applied: None };
+            }
+            let in_order = progress.ceiling.is_none_or(|ceiling| ceiling == from);
             progress.ceiling = progress.ceiling.max(Some(to));
             (progress.epoch, in_order)
         };
@@ -202,6 +197,14 @@ impl AvailabilityCache for InProcessCache {
             Some(Position { partition, number })
         };
         Ok(self.partitions.all().filter_map(position).collect())
+    }
+}
+
+#[cfg(test)]
+impl InProcessCache {
+    /// Loses one entry, as eviction does.
+    pub(super) fn evict(&self, key: Key) {
+        self.entries.invalidate(&key);
     }
 }
 

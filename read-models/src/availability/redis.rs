@@ -1,7 +1,7 @@
 //! The availability cache in Redis, shared by all processes.
 //!
 //! A value is a string: `<epoch> <number>\n<json>`; no JSON is a tombstone. A partition's state is a string
-//! too, `<epoch> <ceiling> <applied>`, so that one MGET brings the state and all values a reader needs.
+//! too, `<epoch> <ceiling> <applied> <step>`, so that one MGET brings the state and all values a reader needs.
 //! Batches and fills are Lua scripts: Redis runs each as one, and so the guards hold whoever else writes.
 //! The scripts touch keys of one partition; they need a single Redis, not a cluster.
 //!
@@ -188,24 +188,24 @@ impl RedisCache {
         script.arg(operation).arg(write.number).arg(ttl_ms).arg(body);
     }
 
-    /// Applies a batch in chunks; `false` when the cache forgot its state between two of them.
+    /// Applies a batch in chunks; `false` when somebody else, or a restart, came between two of them.
     async fn apply_chunks(&self, batch: &CacheBatch) -> Result<bool, CacheUnavailable> {
         let writes: Vec<&CacheWrite> = batch.writes.values().collect();
         let chunks: Vec<&[&CacheWrite]> =
             if writes.is_empty() { vec![&[]] } else { writes.chunks(CHUNK).collect() };
-        let (mut epoch, mut in_order) = (String::new(), 0_u8);
+        let (mut step, mut in_order) = (String::new(), 0_u8);
         for (i, chunk) in chunks.iter().enumerate() {
             let mut script = APPLY.prepare_invoke();
             script.key(self.state_key(batch.partition));
             script.arg(batch.from).arg(batch.to);
             script.arg(format!("{:016x}", rand::random::<u64>()));
-            script.arg(&epoch).arg(in_order).arg(u8::from(i + 1 == chunks.len()));
+            script.arg(&step).arg(in_order).arg(u8::from(i + 1 == chunks.len()));
             for write in *chunk {
                 debug_assert_eq!(write.key.partition(self.partitions), batch.partition);
                 self.add(&mut script, write);
             }
-            (epoch, in_order) = self.run(&script).await?;
-            if epoch.is_empty() {
+            (step, in_order) = self.run(&script).await?;
+            if step.is_empty() {
                 return Ok(false);
             }
         }
@@ -221,7 +221,7 @@ impl AvailabilityCache for RedisCache {
                 return Ok(());
             }
         }
-        Err(CacheUnavailable("its state was lost three times in one batch".into()))
+        Err(CacheUnavailable("somebody came between the parts of a batch three times".into()))
     }
 
     async fn fill(
@@ -294,6 +294,39 @@ impl AvailabilityCache for RedisCache {
     }
 }
 
+#[cfg(test)]
+impl RedisCache {
+    /// Loses one entry, as eviction does.
+    pub(super) async fn evict(&self, key: Key) {
+        let mut connection = self.connection.clone();
+        let () = connection.del(self.key(key)).await.expect("Redis answers");
+    }
+
+    /// All there is, as a snapshot would have it.
+    pub(super) async fn snapshot(&self) -> Vec<(String, Vec<u8>)> {
+        let mut connection = self.connection.clone();
+        let pattern = format!("{}*", self.options.namespace);
+        let keys: Vec<String> = connection.keys(pattern).await.expect("Redis answers");
+        let mut snapshot = Vec::new();
+        for key in keys {
+            let value = connection.get(&key).await.expect("Redis answers");
+            snapshot.push((key, value));
+        }
+        snapshot
+    }
+
+    /// Loses all there is and has a snapshot instead, as after a restart.
+    pub(super) async fn restore(&self, snapshot: &[(String, Vec<u8>)]) {
+        let mut connection = self.connection.clone();
+        for (key, _) in self.snapshot().await {
+            let () = connection.del(key).await.expect("Redis answers");
+        }
+        for (key, value) in snapshot {
+            let () = connection.set(key, value).await.expect("Redis answers");
+        }
+    }
+}
+
 fn unavailable(error: RedisError) -> CacheUnavailable {
     CacheUnavailable(Box::new(error))
 }
@@ -320,28 +353,28 @@ impl State {
 /// A value's first line is shorter than this: 16 digits of epoch, a space, at most 20 of number.
 const HEAD_BYTES: usize = 40;
 
-/// KEYS: the state, then the values. ARGV: from, to, a new epoch in case; then, of the chunk before, its epoch
-/// ('' before the first) and whether it was in order; whether this is the last chunk; then four per value.
-/// Gives the epoch, '' when it is not the one the chunk before wrote in, and whether the batch is in order.
+/// KEYS: the state, then the values. ARGV: from, to, a random word; then the word of the chunk before ('' for
+/// the first) and whether it was in order; whether this is the last chunk; then four per value.
+/// Gives this chunk's word, '' when the chunk before was not the last to write here, and whether the batch is
+/// in order.
 ///
 /// Numbers are compared as numbers and stored as the text they came as: Lua would round large ones.
 static APPLY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local epoch, ceiling, applied
+        local epoch, ceiling, applied, step
         local state = redis.call('GET', KEYS[1])
-        if state then epoch, ceiling, applied = string.match(state, '^(%x+) (%d+) (%d*)$') end
-        local from, to, in_order = tonumber(ARGV[1]), tonumber(ARGV[2]), false
-        if ARGV[4] == '' then
-            if not epoch or tonumber(ceiling) < from then
-                epoch, ceiling, applied, in_order = ARGV[3], ARGV[2], '', true
-            else
-                in_order = tonumber(ceiling) == from
-                if tonumber(ceiling) < to then ceiling = ARGV[2] end
-            end
+        if state then
+            epoch, ceiling, applied, step = string.match(state, '^(%x+) (%d+) (%d*) (%x+)$')
+        end
+        local from, to, in_order = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[5] == '1'
+        if ARGV[4] ~= '' then
+            if step ~= ARGV[4] then return {'', 0} end
+        elseif not epoch or applied == '' or tonumber(applied) < from then
+            epoch, ceiling, applied, in_order = ARGV[3], ARGV[2], '', true
         else
-            if epoch ~= ARGV[4] or tonumber(ceiling) < to then return {'', 0} end
-            in_order = ARGV[5] == '1' and tonumber(ceiling) == to
+            in_order = tonumber(ceiling) == from
+            if tonumber(ceiling) < to then ceiling = ARGV[2] end
         end
         for i = 2, #KEYS do
             local a = 6 + (i - 2) * 4
@@ -357,8 +390,8 @@ static APPLY: LazyLock<Script> = LazyLock::new(|| {
             end
         end
         if ARGV[6] == '1' and (applied == '' or tonumber(applied) < to) then applied = ARGV[2] end
-        redis.call('SET', KEYS[1], epoch .. ' ' .. ceiling .. ' ' .. applied)
-        return {epoch, in_order and 1 or 0}
+        redis.call('SET', KEYS[1], epoch .. ' ' .. ceiling .. ' ' .. applied .. ' ' .. ARGV[3])
+        return {ARGV[3], in_order and 1 or 0}
         ",
     )
 });

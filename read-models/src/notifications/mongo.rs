@@ -125,7 +125,7 @@ impl MongoFeed {
             let notifications = self.notifications();
             self.in_time(notifications.create_indexes(indexes).into_future()).await.map(drop)
         };
-        self.indexed.get_or_try_init(make).await.map(|()| ())
+        self.indexed.get_or_try_init(make).await.copied()
     }
 
     /// Runs upserts, unordered. Those that collided with another's insert of the same document are tried again.
