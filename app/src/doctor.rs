@@ -1,1 +1,469 @@
-//! …
+//! `pontual doctor`: what is wrong, and what to do next.
+//!
+//! It looks, and changes nothing: a private cluster that is stopped stays stopped. Each [`Check`] is a line, `✓` or `✗`;
+//! one `✗` makes the exit code 1.
+
+use std::fmt;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mongodb::bson::{Document, doc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, PgConnection};
+
+use crate::cluster::{Binaries, Cluster, OLDEST_POSTGRES};
+use crate::config::{Config, ConfigError, Environment, reachable};
+use crate::health;
+
+/// No server is waited for longer.
+const WITHIN: Duration = Duration::from_secs(3);
+
+/// How far the clocks may be apart: positions do not depend on them, "in the past" and tokens do.
+const WORST_SKEW: Duration = Duration::from_secs(1);
+
+/// How many sockets and files a server should be able to open.
+const OPEN_FILES: u64 = 4096;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What.
+    pub what: &'static str,
+    /// Whether it is as it should be.
+    pub good: bool,
+    /// How it is.
+    pub found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Check {
+    fn good(what: &'static str, found: impl Into<String>) -> Self {
+        Self { what, good: true, found: found.into(), next: None }
+    }
+
+    fn bad(what: &'static str, found: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { what, good: false, found: found.into(), next: Some(next.into()) }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.good { '✓' } else { '✗' };
+        write!(f, "{mark} {:<16} {}", self.what, self.found)?;
+        match &self.next {
+            Some(next) => write!(f, "\n  {:<16} → {next}", ""),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks at everything.
+pub async fn examine(config: Result<Config, ConfigError>) -> Vec<Check> {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            let next = "correct it; .env.example has every setting";
+            return vec![Check::bad("settings", causes(&error), next)];
+        }
+    };
+    let found = config.file.as_ref().map_or("the environment and the defaults".to_owned(), |file| {
+        format!("{}, the environment and the defaults", file.display())
+    });
+    let mut checks = vec![Check::good("settings", found)];
+    checks.push(writable("data folder", &config.data_dir, "PONTUAL_DATA_DIR"));
+    checks.push(writable("mail folder", &config.mail_dir, "PONTUAL_MAIL_DIR"));
+    checks.push(keys(&config));
+    checks.extend(postgres(&config).await);
+    checks.push(redis(config.redis_url.as_ref()).await);
+    checks.push(mongodb(config.mongodb_url.as_ref()).await);
+    checks.push(port("HTTP port", config.listen, "PONTUAL_LISTEN").await);
+    checks.push(match config.metrics_listen {
+        Some(address) => port("metrics port", address, "PONTUAL_METRICS_LISTEN").await,
+        None => Check::good("metrics port", "off"),
+    });
+    checks.push(open_files());
+    checks
+}
+
+/// An error with everything that caused it, on one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut all = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some libraries print the cause within the error.
+        if !all.contains(&text) {
+            all = format!("{all}: {text}");
+        }
+        cause = error.source();
+    }
+    all.replace('\n', " ")
+}
+
+/// A folder that is not there yet is judged by the nearest one above it that is.
+fn writable(what: &'static str, folder: &Path, variable: &str) -> Check {
+    let shown = folder.display();
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let Some(there) = absolute.ancestors().find(|above| above.exists()) else {
+        return Check::bad(what, format!("{shown}: there is no such place"), format!("choose another {variable}"));
+    };
+    match tempfile_in(there) {
+        Ok(()) if there == absolute => Check::good(what, shown.to_string()),
+        Ok(()) => Check::good(what, format!("{shown}, made when it is needed")),
+        Err(error) => {
+            let next = format!("make {} writable, or choose another {variable}", there.display());
+            Check::bad(what, format!("{shown} cannot be written to: {error}"), next)
+        }
+    }
+}
+
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!(".pontual-doctor-{}", std::process::id()));
+    fs::File::options().write(true).create_new(true).open(&path)?;
+    fs::remove_file(path)
+}
+
+fn keys(config: &Config) -> Check {
+    let what = "keys";
+    let (master, signing) = config.keys_are_set();
+    let files = [(master, config.master_key_file()), (signing, config.signing_key_file())];
+    let missing = files.iter().any(|(set, file)| !set && !file.exists());
+    if missing && config.environment == Environment::Development {
+        let place = config.data_dir.join("keys");
+        return Check::good(what, format!("not made yet: the first start makes them in {}", place.display()));
+    }
+    if let Err(error) = config.keys() {
+        return Check::bad(what, causes(&error), "set PONTUAL_MASTER_KEY and PONTUAL_SIGNING_KEY, or their _FILE");
+    }
+    for (_, file) in files.iter().filter(|(set, _)| !set) {
+        let mode = fs::metadata(file).map_or(0, |found| found.permissions().mode());
+        if mode & 0o077 != 0 {
+            let shown = file.display();
+            return Check::bad(what, format!("others can read {shown}"), format!("chmod 600 {shown}"));
+        }
+    }
+    Check::good(what, if master && signing { "set" } else { "in the data folder: keep a copy elsewhere" })
+}
+
+async fn postgres(config: &Config) -> Vec<Check> {
+    let what = "Postgres";
+    let Some(url) = &config.database_url else { return private_cluster(config).await };
+    let Ok(options) = PgConnectOptions::from_str(url.expose_secret()) else {
+        return vec![Check::bad(what, "DATABASE_URL cannot be read", "postgres://user:password@host/database")];
+    };
+    match tokio::time::timeout(WITHIN, options.connect()).await {
+        Ok(Ok(mut connection)) => database(&mut connection, config).await,
+        Ok(Err(error)) => {
+            let next = "start it, or correct DATABASE_URL (host, user, password, database)";
+            vec![Check::bad(what, causes(&error), next)]
+        }
+        Err(_) => vec![Check::bad(what, "no answer within 3 s", "see that its host can be reached from here")],
+    }
+}
+
+async fn private_cluster(config: &Config) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let all = Binaries::all().await;
+    checks.push(match all.iter().find(|found| found.version >= OLDEST_POSTGRES) {
+        Some(found) => {
+            Check::good("Postgres binaries", format!("{} in {}", found.version, found.folder.display()))
+        }
+        None => Check::bad(
+            "Postgres binaries",
+            match all.first() {
+                Some(found) => format!("only {}, in {}", found.version, found.folder.display()),
+                None => "none".to_owned(),
+            },
+            "apt install postgresql (15 or newer), or set DATABASE_URL",
+        ),
+    });
+    let place = config.data_dir.join("postgres");
+    match tokio::time::timeout(WITHIN, Cluster::running(&config.data_dir)).await {
+        Ok(Some(cluster)) => match cluster.options().connect().await {
+            Ok(mut connection) => checks.extend(database(&mut connection, config).await),
+            Err(error) => {
+                let next = format!("see the newest file in {}/data/log", place.display());
+                checks.push(Check::bad("Postgres", causes(&error), next));
+            }
+        },
+        Ok(None) | Err(_) => {
+            let found = format!("private cluster in {}, not running: `pontual serve` starts it", place.display());
+            checks.push(Check::good("Postgres", found));
+        }
+    }
+    checks
+}
+
+async fn database(connection: &mut PgConnection, config: &Config) -> Vec<Check> {
+    match look_at_database(connection, config).await {
+        Ok(checks) => checks,
+        Err(error) => {
+            let next = "see its log; the user of DATABASE_URL must own the database";
+            vec![Check::bad("Postgres", causes(&error), next)]
+        }
+    }
+}
+
+async fn look_at_database(
+    connection: &mut PgConnection,
+    config: &Config,
+) -> Result<Vec<Check>, sqlx::Error> {
+    let (number, version): (i32, String) =
+        sqlx::query_as("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
+            .fetch_one(&mut *connection)
+            .await?;
+    let mut checks = vec![if number >= 150_000 {
+        Check::good("Postgres", version)
+    } else {
+        Check::bad("Postgres", version, "upgrade it to 15 or newer")
+    }];
+
+    // The answer was made somewhere between question and arrival: half the way is the best guess.
+    let asked = SystemTime::now();
+    let theirs: f64 = sqlx::query_scalar("SELECT extract(epoch FROM clock_timestamp())::float8")
+        .fetch_one(&mut *connection)
+        .await?;
+    let ours = asked + asked.elapsed().unwrap_or_default() / 2;
+    let ours = ours.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let skew = (ours - theirs).abs();
+    checks.push(if skew <= WORST_SKEW.as_secs_f64() {
+        Check::good("clock", format!("{:.0} ms from the database's", skew * 1000.0))
+    } else {
+        let found = format!("{skew:.1} s from the database's");
+        Check::bad("clock", found, "run an NTP client (chrony, systemd-timesyncd) on both machines")
+    });
+
+    checks.push(migrations(connection).await?);
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('log_settings') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    let stored: Option<i16> = if there {
+        sqlx::query_scalar("SELECT partitions FROM log_settings").fetch_optional(&mut *connection).await?
+    } else {
+        None
+    };
+    let wanted = config.partitions.get();
+    checks.push(match stored {
+        None => Check::good("partitions", format!("none yet: the first start makes {wanted}")),
+        Some(stored) if i32::from(stored) == i32::from(wanted) => Check::good("partitions", stored.to_string()),
+        Some(stored) => Check::bad(
+            "partitions",
+            format!("the log has {stored}, the settings say {wanted}"),
+            format!("set PONTUAL_PARTITIONS={stored}: their number is fixed when the log is made"),
+        ),
+    });
+    Ok(checks)
+}
+
+async fn migrations(connection: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let what = "migrations";
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    let applied: Vec<(i64, Vec<u8>, bool)> = if there {
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations").fetch_all(connection).await?
+    } else {
+        Vec::new()
+    };
+    let ours: Vec<_> = event_log::MIGRATOR.iter().collect();
+    let newest = ours.iter().map(|migration| migration.version).max().unwrap_or_default();
+    if let Some((version, ..)) = applied.iter().find(|(version, ..)| *version > newest) {
+        let found = format!("the database is at {version}, this program at {newest}");
+        return Ok(Check::bad(what, found, "run the newer pontual"));
+    }
+    for migration in &ours {
+        let version = migration.version;
+        match applied.iter().find(|(applied, ..)| *applied == version) {
+            None => return Ok(Check::bad(what, format!("{version} is missing"), "pontual migrate")),
+            Some((_, _, false)) => {
+                return Ok(Check::bad(what, format!("{version} failed half-way"), "restore the last backup"));
+            }
+            Some((_, checksum, true)) if checksum != migration.checksum.as_ref() => {
+                let found = format!("{version} is not the one that was applied");
+                return Ok(Check::bad(what, found, "run the pontual that was released"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(Check::good(what, format!("current, at {newest}")))
+}
+
+async fn redis(url: Option<&SecretString>) -> Check {
+    let what = "Redis";
+    let Some(url) = url else { return Check::good(what, "none: cache, limits and fan-out in process") };
+    let next = "start it, or correct REDIS_URL (host, password)";
+    let ask = async {
+        let options = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(WITHIN))
+            .set_response_timeout(Some(WITHIN));
+        let client = redis::Client::open(url.expose_secret())?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&options).await?;
+        redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
+    };
+    match ask.await {
+        Ok(info) => {
+            let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("?");
+            match leading_number(version) {
+                Some(7..) => Check::good(what, version),
+                Some(_) | None => Check::bad(what, version, "upgrade it to 7 or newer"),
+            }
+        }
+        Err(error) => Check::bad(what, causes(&error), next),
+    }
+}
+
+async fn mongodb(url: Option<&SecretString>) -> Check {
+    let what = "MongoDB";
+    let Some(url) = url else { return Check::good(what, "none: notifications in Postgres") };
+    let ask = async {
+        let mut options = mongodb::options::ClientOptions::parse(url.expose_secret()).await?;
+        options.server_selection_timeout = Some(WITHIN);
+        options.connect_timeout = Some(WITHIN);
+        let client = mongodb::Client::with_options(options)?;
+        let info: Result<Document, _> = client.database("admin").run_command(doc! { "buildInfo": 1 }).await;
+        client.shutdown().immediate(true).await;
+        info
+    };
+    match tokio::time::timeout(WITHIN * 2, ask).await {
+        Ok(Ok(info)) => Check::good(what, info.get_str("version").unwrap_or("of an unknown version")),
+        Ok(Err(error)) => {
+            // The driver's text ends in the whole topology; its first sentence says what is the matter.
+            let error = causes(&error);
+            let found = error.split(". ").next().unwrap_or_default();
+            Check::bad(what, found, "start it, or correct MONGODB_URL (host, user, password)")
+        }
+        Err(_) => Check::bad(what, "no answer", "see that its host can be reached from here"),
+    }
+}
+
+/// `7.0.15` → 7.
+fn leading_number(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+/// Free, or taken by a Pontual that runs.
+async fn port(what: &'static str, address: SocketAddr, variable: &str) -> Check {
+    let error = match TcpListener::bind(address) {
+        Ok(_) => return Check::good(what, format!("{address} is free")),
+        Err(error) => error,
+    };
+    let path = if what == "HTTP port" { "/health/live" } else { "/metrics" };
+    if health::get(address, path).await.is_ok_and(|status| status.is_success()) {
+        return Check::good(what, format!("pontual runs at http://{}", reachable(address)));
+    }
+    Check::bad(what, format!("{address}: {error}"), format!("stop what has it, or choose another {variable}"))
+}
+
+fn open_files() -> Check {
+    let what = "open files";
+    // The program raises its own limit to the most it may have: that is the one that counts.
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum {
+        Some(most) if most < OPEN_FILES => {
+            let next = "raise the hard limit (ulimit -Hn 65536, LimitNOFILE=65536, --ulimit nofile=65536)";
+            Check::bad(what, format!("at most {most}"), next)
+        }
+        Some(most) => Check::good(what, format!("at most {most}")),
+        None => Check::good(what, "unlimited"),
+    }
+}
+
+/// Raises the number of files this process may open to the most that is allowed: a login shell's 1024 is soon reached by
+/// sockets. For the start of a server.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where it is refused the old limit stays, and the doctor says what it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_parts(None, variables.iter().map(|(n, v)| (n.into(), v.into())))
+    }
+
+    fn server(variable: &str) -> String {
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh"))
+    }
+
+    fn of<'a>(checks: &'a [Check], what: &str) -> &'a Check {
+        checks.iter().find(|check| check.what == what).unwrap_or_else(|| panic!("no check of {what}"))
+    }
+
+    #[tokio::test]
+    async fn real_servers_are_found_and_their_versions_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let checks = examine(config(&[
+            ("PONTUAL_DATA_DIR", folder.path().to_str().unwrap()),
+            ("DATABASE_URL", &server("TEST_DATABASE_URL")),
+            ("REDIS_URL", &server("TEST_REDIS_URL")),
+            ("MONGODB_URL", &server("TEST_MONGODB_URL")),
+            ("PONTUAL_LISTEN", "127.0.0.1:0"),
+            ("PONTUAL_METRICS_LISTEN", "off"),
+        ]))
+        .await;
+        for what in ["settings", "data folder", "keys", "Postgres", "clock", "Redis", "MongoDB", "HTTP port"] {
+            assert!(of(&checks, what).good, "{checks:#?}");
+        }
+        // The database of the URL is the server's own: nobody migrates that.
+        assert_eq!(of(&checks, "migrations").next.as_deref(), Some("pontual migrate"));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_comes_with_what_to_do_and_without_passwords() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("a file");
+        fs::write(&data, "").unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        drop(taken.set_nonblocking(true));
+        let address = taken.local_addr().unwrap().to_string();
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let checks = examine(config(&[
+            ("PONTUAL_ENV", "production"),
+            ("PONTUAL_DATA_DIR", data.to_str().unwrap()),
+            ("DATABASE_URL", &format!("postgres://ana:hunter2@{nobody}/pontual")),
+            ("REDIS_URL", &format!("redis://:hunter2@{nobody}")),
+            ("MONGODB_URL", &format!("mongodb://ana:hunter2@{nobody}")),
+            ("PONTUAL_LISTEN", &address),
+            ("PONTUAL_METRICS_LISTEN", "off"),
+        ]))
+        .await;
+        for what in ["data folder", "keys", "Postgres", "Redis", "MongoDB", "HTTP port"] {
+            let check = of(&checks, what);
+            assert!(!check.good && check.next.is_some(), "{checks:#?}");
+        }
+        let shown = serde_json::to_string(&checks).unwrap();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_read_are_all_there_is_to_say() {
+        let checks = examine(config(&[("PONTUAL_LISTN", "x")])).await;
+        assert_eq!(checks.len(), 1);
+        assert!(!checks[0].good);
+        let shown = checks[0].to_string();
+        assert!(shown.starts_with("✗ settings") && shown.contains("\n") && shown.contains("→"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&[("PONTUAL_DATA_DIR", folder.path().to_str().unwrap())]).unwrap();
+        assert!(keys(&config).good, "none yet, and the first start makes them");
+        config.keys().unwrap();
+        assert!(keys(&config).good);
+        fs::set_permissions(config.master_key_file(), fs::Permissions::from_mode(0o644)).unwrap();
+        let found = keys(&config);
+        assert!(!found.good && found.next.unwrap().starts_with("chmod 600 "));
+    }
+}

@@ -4,5 +4,7 @@
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod database;
 pub mod doctor;
+pub mod health;
 pub mod telemetry;

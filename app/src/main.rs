@@ -1,1 +1,74 @@
-fn main() {}
+//! The `pontual` program: reads the command line and the settings, and leads to what does the work.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use app::cli::{Cli, Command};
+use app::config::Config;
+use app::database::{Database, Tenancy};
+use app::{doctor, health, telemetry};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("this is the first and only provider");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(error).context("the threads cannot be started"),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("✗ {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = Config::load(cli.config.as_deref());
+    if let Command::Doctor { json } = cli.command {
+        return report(&doctor::examine(config).await, json);
+    }
+    let config = config?;
+    telemetry::log(&config)?;
+    match cli.command {
+        Command::Health => {
+            let status = health::get(config.listen, "/health/ready").await?;
+            anyhow::ensure!(status.is_success(), "not ready: {status}");
+        }
+        Command::Migrate => {
+            let database = Database::open(&config, Tenancy::Guest).await?;
+            let migrated = event_log::MIGRATOR.run(&database.pool).await;
+            database.close().await?;
+            migrated.context("the database cannot be brought to this version")?;
+        }
+        Command::Doctor { .. } => {
+            unreachable!("it was handled above, as it judges the settings, too")
+        }
+        Command::Serve { .. }
+        | Command::CommandApi
+        | Command::QueryApi
+        | Command::Projector { .. }
+        | Command::Worker
+        | Command::Demo
+        | Command::Rebuild { .. }
+        | Command::Log { .. }
+        | Command::Openapi => anyhow::bail!("not wired yet"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(checks: &[doctor::Check], json: bool) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, checks)?;
+        writeln!(out)?;
+    } else {
+        for check in checks {
+            writeln!(out, "{check}")?;
+        }
+    }
+    Ok(if checks.iter().all(|check| check.good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,4 +1,8 @@
 //! The private cluster, on the Postgres that this machine has.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report, and its line says which step failed"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
