@@ -16,7 +16,7 @@ use chrono::NaiveDate;
 use domain::ids::{AccountId, ProviderId};
 use domain::position::Position;
 use futures_util::StreamExt;
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -59,6 +59,8 @@ pub enum Wake {
 
 /// How many hints a slow subscriber may fall behind before it is told to look at everything.
 const BACKLOG: usize = 4096;
+/// How long publishing may take.
+const TIMEOUT: Duration = Duration::from_millis(800);
 /// How long to wait before subscribing to Redis again.
 const RECONNECT: Duration = Duration::from_millis(500);
 
@@ -107,12 +109,18 @@ pub struct RedisFanout {
 }
 
 impl RedisFanout {
-    /// Publishes to, and listens on, one channel. The listening task ends when the last clone is dropped.
-    pub fn start(client: redis::Client, publisher: ConnectionManager, channel: &str) -> Self {
+    /// Publishes to, and listens on, one channel. Connects when it is first used. The listening task ends
+    /// when the last clone is dropped.
+    pub fn start(client: redis::Client, channel: &str) -> redis::RedisResult<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT))
+            .set_number_of_retries(1);
+        let publisher = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
         let fanout =
             Self { publisher, channel: channel.into(), wakes: broadcast::channel(BACKLOG).0 };
         tokio::spawn(listen(client, fanout.channel.clone(), fanout.wakes.downgrade()));
-        fanout
+        Ok(fanout)
     }
 }
 

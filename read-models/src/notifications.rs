@@ -11,6 +11,8 @@
 //! repeats the batch. A batch that begins beyond the checkpoint is refused ([`FeedError::Gap`]), so a store
 //! that lost its last writes gets them again.
 
+#[cfg(test)]
+mod contract;
 mod mongo;
 mod postgres;
 

@@ -354,6 +354,14 @@ impl NotificationFeed for MongoFeed {
     }
 }
 
+#[cfg(test)]
+impl MongoFeed {
+    /// Drops the database of a test.
+    pub(super) async fn drop_database(&self) {
+        self.database.drop().await.expect("MongoDB answers");
+    }
+}
+
 /// A notification as it is stored, without the fields only queries need.
 #[derive(Deserialize)]
 struct Stored {
