@@ -1,10 +1,15 @@
 //! How far each projector has come, per partition.
+//!
+//! A checkpoint moves in the transaction that writes what it stands for, by compare-and-set: whoever finds
+//! it elsewhere than it believes rolls back. So a batch is applied once, whatever two processes do; a crash
+//! before the commit applies it again from where it stood.
 
 use domain::position::{Partition, PositionToken};
 use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 
 use crate::leases::Lease;
+use crate::{big, from_big, positions, small};
 
 /// Why a checkpoint did not move.
 #[derive(Debug, Error)]
@@ -18,28 +23,77 @@ pub enum CheckpointError {
 }
 
 /// The last position the projector has applied; 0 at first.
-pub async fn get(
-    _pool: &PgPool,
-    _projector: &str,
-    _partition: Partition,
-) -> Result<u64, sqlx::Error> {
-    todo!()
+pub async fn get(pool: &PgPool, projector: &str, partition: Partition) -> Result<u64, sqlx::Error> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM checkpoints WHERE partition = $1 AND projector = $2",
+    )
+    .bind(small(partition))
+    .bind(projector)
+    .fetch_optional(pool)
+    .await?;
+    Ok(found.map_or(0, from_big))
 }
 
 /// All of a projector's checkpoints.
-pub async fn all(_pool: &PgPool, _projector: &str) -> Result<PositionToken, sqlx::Error> {
-    todo!()
+pub async fn all(pool: &PgPool, projector: &str) -> Result<PositionToken, sqlx::Error> {
+    let rows = sqlx::query_as("SELECT partition, position FROM checkpoints WHERE projector = $1")
+        .bind(projector)
+        .fetch_all(pool)
+        .await?;
+    Ok(positions(rows))
 }
 
 /// Moves a checkpoint within the caller's transaction, if it is where the caller believes and, where a
-/// lease is given, the lease was not lost.
+/// lease is given, the lease was not lost. The lease's row stays locked until the transaction ends, so that
+/// nobody takes it over half-way.
 pub async fn advance(
-    _transaction: &mut PgConnection,
-    _projector: &str,
-    _partition: Partition,
-    _from: u64,
-    _to: u64,
-    _lease: Option<&Lease>,
+    transaction: &mut PgConnection,
+    projector: &str,
+    partition: Partition,
+    from: u64,
+    to: u64,
+    lease: Option<&Lease>,
 ) -> Result<(), CheckpointError> {
-    todo!()
+    if let Some(lease) = lease {
+        let ours: Option<i64> = sqlx::query_scalar(
+            "SELECT epoch FROM leases WHERE partition = $1 AND projector = $2 AND owner = $3 AND epoch = $4
+             FOR SHARE",
+        )
+        .bind(small(lease.partition))
+        .bind(&lease.projector)
+        .bind(&lease.owner)
+        .bind(big(lease.epoch))
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if ours.is_none() {
+            return Err(CheckpointError::Moved);
+        }
+    }
+    // A checkpoint that does not exist stands at 0.
+    let sql = if from == 0 {
+        "INSERT INTO checkpoints AS c (partition, projector, position) VALUES ($1, $2, $4)
+         ON CONFLICT (partition, projector) DO UPDATE
+         SET position = excluded.position, updated_at = clock_timestamp() WHERE c.position = $3"
+    } else {
+        "UPDATE checkpoints SET position = $4, updated_at = clock_timestamp()
+         WHERE partition = $1 AND projector = $2 AND position = $3"
+    };
+    let moved = sqlx::query(sql)
+        .bind(small(partition))
+        .bind(projector)
+        .bind(big(from))
+        .bind(big(to))
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+    if moved == 1 { Ok(()) } else { Err(CheckpointError::Moved) }
+}
+
+/// Forgets a projector's checkpoints, within the transaction that drops what they stood for.
+pub async fn reset(transaction: &mut PgConnection, projector: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM checkpoints WHERE projector = $1")
+        .bind(projector)
+        .execute(transaction)
+        .await?;
+    Ok(())
 }

@@ -1,0 +1,90 @@
+//! Upcasting: an event of an older version becomes one of the version this program writes, on the one path
+//! that loads and tails. An event this program does not know at all stops the reader; it is never skipped.
+//!
+//! The upcasters are cqrs-es's. To change an event's meaning: write the new version in `domain`, add an
+//! upcaster from the old one to [`upcasters`], and keep the old golden file (house style 15). An upcaster
+//! sees the payload as it is stored, personal data sealed.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use domain::aggregate::{StreamId, StreamKind, Version};
+use domain::event::Event;
+
+/// The upcasters this program knows, in the order they are applied.
+pub(crate) fn upcasters() -> Upcasters {
+    Upcasters(Vec::new())
+}
+
+/// A chain of upcasters.
+pub struct Upcasters(Vec<Box<dyn EventUpcaster>>);
+
+impl Upcasters {
+    /// For tests of the path itself.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn of(upcasters: Vec<Box<dyn EventUpcaster>>) -> Self {
+        Self(upcasters)
+    }
+
+    /// The payload in the version this program writes; `None` where it already is.
+    pub(crate) fn upcast(
+        &self,
+        stream: StreamId,
+        sequence: Version,
+        event_type: &str,
+        event_version: &str,
+        payload: &str,
+    ) -> Result<Option<String>, UpcastError> {
+        if self.0.iter().any(|u| u.can_upcast(event_type, event_version)) {
+            let value = serde_json::from_str(payload).map_err(|_| UpcastError::NotJson)?;
+            let mut event = SerializedEvent::new(
+                stream.id.to_string(),
+                usize::try_from(sequence).unwrap_or(usize::MAX),
+                stream.kind.as_str().to_owned(),
+                event_type.to_owned(),
+                event_version.to_owned(),
+                value,
+                serde_json::Value::Null,
+            );
+            for upcaster in &self.0 {
+                if upcaster.can_upcast(&event.event_type, &event.event_version) {
+                    event = upcaster.upcast(event);
+                }
+            }
+            known(stream.kind, &event.event_type, &event.event_version)?;
+            return Ok(Some(event.payload.to_string()));
+        }
+        known(stream.kind, event_type, event_version)?;
+        Ok(None)
+    }
+}
+
+/// Why an event could not be brought to the present.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpcastError {
+    /// A newer program wrote it, or an upcaster is missing.
+    #[error("this program does not know the event {kind} {event_type} version {version}", kind = .kind.as_str())]
+    Unknown {
+        /// Of which kind of stream.
+        kind: StreamKind,
+        /// Its type.
+        event_type: String,
+        /// Its version.
+        version: String,
+    },
+    /// The payload is not JSON.
+    #[error("the payload is not JSON")]
+    NotJson,
+}
+
+static KNOWN: LazyLock<HashSet<(StreamKind, &'static str, &'static str)>> =
+    LazyLock::new(|| Event::all_kinds().into_iter().collect());
+
+fn known(kind: StreamKind, event_type: &str, version: &str) -> Result<(), UpcastError> {
+    if KNOWN.contains(&(kind, event_type, version)) {
+        return Ok(());
+    }
+    let (event_type, version) = (event_type.to_owned(), version.to_owned());
+    Err(UpcastError::Unknown { kind, event_type, version })
+}

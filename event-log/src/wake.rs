@@ -1,0 +1,44 @@
+//! Waking readers up. A hint, nothing more: the position is the truth.
+
+use domain::position::{Partition, PartitionCount};
+use tokio::sync::watch;
+
+/// What is known of a partition without asking.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seen {
+    /// Committed at least up to here.
+    pub(crate) head: u64,
+    /// How often somebody outside said it grew.
+    pub(crate) nudges: u64,
+}
+
+/// One watch per partition.
+pub(crate) struct Wake(Vec<watch::Sender<Seen>>);
+
+impl Wake {
+    pub(crate) fn new(partitions: PartitionCount) -> Self {
+        Self(partitions.all().map(|_| watch::channel(Seen::default()).0).collect())
+    }
+
+    /// The partition was seen to have come this far.
+    pub(crate) fn grown(&self, partition: Partition, head: u64) {
+        if let Some(watch) = self.0.get(usize::from(partition.0)) {
+            watch.send_if_modified(|seen| {
+                let grown = head > seen.head;
+                seen.head = seen.head.max(head);
+                grown
+            });
+        }
+    }
+
+    /// Somebody says it grew; whoever waits looks.
+    pub(crate) fn nudge(&self, partition: Partition) {
+        if let Some(watch) = self.0.get(usize::from(partition.0)) {
+            watch.send_modify(|seen| seen.nudges = seen.nudges.wrapping_add(1));
+        }
+    }
+
+    pub(crate) fn watch(&self, partition: Partition) -> watch::Receiver<Seen> {
+        self.0[usize::from(partition.0)].subscribe()
+    }
+}
