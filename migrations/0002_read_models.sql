@@ -125,7 +125,6 @@ CREATE INDEX notifications_unread
     ON notifications (recipient_id, recorded_at DESC, partition DESC, number DESC)
     WHERE kind IS NOT NULL AND read_at IS NULL;
 CREATE INDEX notifications_by_other ON notifications (other_id) WHERE other_name IS NOT NULL;
-CREATE INDEX notifications_by_age ON notifications (recorded_at);
 
 -- What an account marked as a whole.
 CREATE TABLE notification_feeds (

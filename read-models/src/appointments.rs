@@ -321,7 +321,7 @@ pub async fn of_client(
             "appointments.upcoming",
             select!(
                 "WHERE client_id = $1 AND ends_at > $2 AND status IN ('pending', 'confirmed') \
-                 AND ($4::timestamptz IS NULL OR (starts_at, id) > ($4, $5)) \
+                 AND (starts_at, id) > (COALESCE($4::timestamptz, '-infinity'), COALESCE($5::uuid, '00000000-0000-0000-0000-000000000000')) \
                  ORDER BY starts_at, id LIMIT $3"
             ),
         ),
@@ -329,7 +329,7 @@ pub async fn of_client(
             "appointments.past",
             select!(
                 "WHERE client_id = $1 AND (ends_at <= $2 OR status NOT IN ('pending', 'confirmed')) \
-                 AND ($4::timestamptz IS NULL OR (starts_at, id) < ($4, $5)) \
+                 AND (starts_at, id) < (COALESCE($4::timestamptz, 'infinity'), COALESCE($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')) \
                  ORDER BY starts_at DESC, id DESC LIMIT $3"
             ),
         ),
@@ -381,7 +381,7 @@ async fn starting_within(
 ) -> Result<Vec<AppointmentRow>, TableError> {
     let rows = sqlx::query_as(select!(
         "WHERE provider_id = $1 AND starts_at >= $2 AND starts_at < $3 \
-         AND ($5::timestamptz IS NULL OR (starts_at, id) > ($5, $6)) \
+         AND (starts_at, id) > (COALESCE($5::timestamptz, '-infinity'), COALESCE($6::uuid, '00000000-0000-0000-0000-000000000000')) \
          ORDER BY starts_at, id LIMIT $4"
     ))
     .bind(provider.uuid())

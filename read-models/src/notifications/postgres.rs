@@ -17,13 +17,21 @@ use crate::table::bigint;
 
 const LIST: &str = "notifications";
 
+/// Whether a notification is read, by its own mark or its account's.
+macro_rules! read {
+    () => {
+        "(n.read_at IS NOT NULL OR n.recorded_at <= f.all_read_until) IS TRUE"
+    };
+}
+
 /// A notification's columns and whether it is read. A row without a kind is a mere mark.
 macro_rules! select {
-    ($rest:literal) => {
+    ($read:expr, $rest:literal) => {
         concat!(
             "SELECT n.partition, n.number, n.kind, n.appointment_id, n.provider_id, n.other_id, \
-             n.other_name, n.service_name, n.starts_at, n.old_starts_at, n.zone, n.recorded_at, \
-             (n.read_at IS NOT NULL OR n.recorded_at <= f.all_read_until) IS TRUE AS read ",
+             n.other_name, n.service_name, n.starts_at, n.old_starts_at, n.zone, n.recorded_at, ",
+            $read,
+            " AS read ",
             $rest
         )
     };
@@ -114,16 +122,22 @@ impl NotificationFeed for PostgresFeed {
         let before: Option<FeedKey> = paging::decode(LIST, cursor)?;
         let sql = match filter {
             Filter::All => select!(
+                read!(),
                 "FROM notifications n LEFT JOIN notification_feeds f USING (recipient_id)
                  WHERE n.recipient_id = $1 AND n.kind IS NOT NULL
-                 AND ($3::timestamptz IS NULL OR (n.recorded_at, n.partition, n.number) < ($3, $4, $5))
+                 AND (n.recorded_at, n.partition, n.number) < (COALESCE($3::timestamptz, 'infinity'),
+                     COALESCE($4::integer, 0), COALESCE($5::bigint, 0))
                  ORDER BY n.recorded_at DESC, n.partition DESC, n.number DESC LIMIT $2"
             ),
+            // The account's mark is looked up first, so that what it covers is not even read.
             Filter::Unread => select!(
-                "FROM notifications n LEFT JOIN notification_feeds f USING (recipient_id)
+                "false",
+                "FROM notifications n
                  WHERE n.recipient_id = $1 AND n.kind IS NOT NULL AND n.read_at IS NULL
-                 AND (f.all_read_until IS NULL OR n.recorded_at > f.all_read_until)
-                 AND ($3::timestamptz IS NULL OR (n.recorded_at, n.partition, n.number) < ($3, $4, $5))
+                 AND n.recorded_at > COALESCE((SELECT all_read_until FROM notification_feeds
+                     WHERE recipient_id = $1), '-infinity')
+                 AND (n.recorded_at, n.partition, n.number) < (COALESCE($3::timestamptz, 'infinity'),
+                     COALESCE($4::integer, 0), COALESCE($5::bigint, 0))
                  ORDER BY n.recorded_at DESC, n.partition DESC, n.number DESC LIMIT $2"
             ),
         };
@@ -151,6 +165,7 @@ impl NotificationFeed for PostgresFeed {
             .map(|partition| (i32::from(partition.0), bigint(seen.number(partition))))
             .unzip();
         let rows: Vec<Raw> = sqlx::query_as(select!(
+            read!(),
             "FROM unnest($2::integer[], $3::bigint[]) AS seen (partition, number)
              CROSS JOIN LATERAL (
                  SELECT * FROM notifications
