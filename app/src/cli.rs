@@ -47,9 +47,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Build a read model anew beside the old one, then swap
-    Rebuild {
-        /// Whose: a projector's name
+    /// Apply again what a projector has parked
+    Retry {
+        /// Which projector
         name: String,
     },
     /// Look into the log

@@ -22,6 +22,7 @@ use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use http::HeaderValue;
+use http_kit::origin::{Network, TrustedProxies};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::PgConnectOptions;
@@ -67,8 +68,10 @@ pub const KEYS: &[Key] = &[
     key("PONTUAL_HOT_AGGREGATES", Some("10000"), Kind::Number),
     key("PONTUAL_DATABASE_POOL", Some("20"), Kind::Number),
     key("PONTUAL_MAIL_DIR", None, Kind::Text),
+    key("PONTUAL_REDIS_PREFIX", Some(""), Kind::Text),
     key("PONTUAL_CORS_ORIGINS", Some(""), Kind::List),
     key("PONTUAL_TRUSTED_PROXIES", Some(""), Kind::List),
+    key("PONTUAL_RATE_LIMITS", Some("on"), Kind::Text),
     key("PONTUAL_LOG", Some("info"), Kind::Text),
     key("PONTUAL_LOG_FORMAT", Some("text"), Kind::Text),
 ];
@@ -124,10 +127,14 @@ pub struct Config {
     pub database_pool: u32,
     /// Where mails are written.
     pub mail_dir: PathBuf,
+    /// What every key in Redis begins with, where several Pontuals share one.
+    pub redis_prefix: String,
+    /// Whether requests are limited (S3-52 to S3-54).
+    pub rate_limits: bool,
     /// Whose pages may call the API from a browser.
     pub cors_origins: Vec<HeaderValue>,
     /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<String>,
+    pub trusted_proxies: TrustedProxies,
     /// Which log lines are written, as `tracing` filters are: `info,event_log=debug`.
     pub log: String,
     /// How log lines are written.
@@ -177,7 +184,7 @@ pub enum ConfigError {
         nearest: String,
     },
     /// A setting that cannot be read.
-    #[error("{variable} {problem}")]
+    #[error("{variable}{}{problem}", if problem.starts_with(':') { "" } else { " " })]
     Invalid {
         /// Which.
         variable: &'static str,
@@ -243,8 +250,10 @@ struct Raw {
     hot_aggregates: u64,
     database_pool: u64,
     mail_dir: Option<PathBuf>,
+    redis_prefix: String,
     cors_origins: Vec<String>,
     trusted_proxies: Vec<String>,
+    rate_limits: String,
     log: String,
     log_format: String,
 }
@@ -344,6 +353,7 @@ impl Config {
                 .and_then(PartitionCount::new)
                 .ok_or_else(|| invalid("PONTUAL_PARTITIONS", "is not between 1 and 4096"))?,
             hot_aggregates: raw.hot_aggregates,
+            redis_prefix: raw.redis_prefix,
             database_pool: u32::try_from(raw.database_pool)
                 .ok()
                 .filter(|size| (2..=1000).contains(size))
@@ -351,7 +361,20 @@ impl Config {
             mail_dir: raw.mail_dir.unwrap_or_else(|| raw.data_dir.join("mail")),
             data_dir: raw.data_dir,
             cors_origins: raw.cors_origins.iter().map(|o| origin(o)).collect::<Result<_, _>>()?,
-            trusted_proxies: raw.trusted_proxies,
+            trusted_proxies: raw
+                .trusted_proxies
+                .iter()
+                .map(|network| Network::from_str(network))
+                .collect::<Result<_, _>>()
+                .map(TrustedProxies)
+                .map_err(|error| {
+                    ConfigError::invalid("PONTUAL_TRUSTED_PROXIES", format!(": {error}"))
+                })?,
+            rate_limits: match raw.rate_limits.as_str() {
+                "on" => true,
+                "off" => false,
+                _ => return Err(invalid("PONTUAL_RATE_LIMITS", "is neither on nor off")),
+            },
             log: raw.log,
             log_format,
             file,
@@ -715,6 +738,8 @@ mod tests {
             ("PONTUAL_ENV", "prod"),
             ("PONTUAL_LOG_FORMAT", "xml"),
             ("PONTUAL_PUBLIC_URL", "example.com"),
+            ("PONTUAL_RATE_LIMITS", "yes"),
+            ("PONTUAL_TRUSTED_PROXIES", "10.0.0.0/8,proxy.example.com"),
             ("PONTUAL_CORS_ORIGINS", "*"),
             ("PONTUAL_CORS_ORIGINS", "https://a.b/"),
             ("DATABASE_URL", "mysql:secret@host"),

@@ -74,9 +74,10 @@ pub async fn examine(config: Result<Config, ConfigError>) -> Vec<Check> {
             return vec![Check::bad("settings", causes(&error), next)];
         }
     };
-    let found = config.file.as_ref().map_or("the environment and the defaults".to_owned(), |file| {
-        format!("{}, the environment and the defaults", file.display())
-    });
+    let found =
+        config.file.as_ref().map_or("the environment and the defaults".to_owned(), |file| {
+            format!("{}, the environment and the defaults", file.display())
+        });
     let mut checks = vec![Check::good("settings", found)];
     checks.push(writable("data folder", &config.data_dir, "PONTUAL_DATA_DIR"));
     checks.push(writable("mail folder", &config.mail_dir, "PONTUAL_MAIL_DIR"));
@@ -113,7 +114,11 @@ fn writable(what: &'static str, folder: &Path, variable: &str) -> Check {
     let shown = folder.display();
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let Some(there) = absolute.ancestors().find(|above| above.exists()) else {
-        return Check::bad(what, format!("{shown}: there is no such place"), format!("choose another {variable}"));
+        return Check::bad(
+            what,
+            format!("{shown}: there is no such place"),
+            format!("choose another {variable}"),
+        );
     };
     match tempfile_in(there) {
         Ok(()) if there == absolute => Check::good(what, shown.to_string()),
@@ -138,26 +143,44 @@ fn keys(config: &Config) -> Check {
     let missing = files.iter().any(|(set, file)| !set && !file.exists());
     if missing && config.environment == Environment::Development {
         let place = config.data_dir.join("keys");
-        return Check::good(what, format!("not made yet: the first start makes them in {}", place.display()));
+        return Check::good(
+            what,
+            format!("not made yet: the first start makes them in {}", place.display()),
+        );
     }
     if let Err(error) = config.keys() {
-        return Check::bad(what, causes(&error), "set PONTUAL_MASTER_KEY and PONTUAL_SIGNING_KEY, or their _FILE");
+        return Check::bad(
+            what,
+            causes(&error),
+            "set PONTUAL_MASTER_KEY and PONTUAL_SIGNING_KEY, or their _FILE",
+        );
     }
     for (_, file) in files.iter().filter(|(set, _)| !set) {
         let mode = fs::metadata(file).map_or(0, |found| found.permissions().mode());
         if mode & 0o077 != 0 {
             let shown = file.display();
-            return Check::bad(what, format!("others can read {shown}"), format!("chmod 600 {shown}"));
+            return Check::bad(
+                what,
+                format!("others can read {shown}"),
+                format!("chmod 600 {shown}"),
+            );
         }
     }
-    Check::good(what, if master && signing { "set" } else { "in the data folder: keep a copy elsewhere" })
+    Check::good(
+        what,
+        if master && signing { "set" } else { "in the data folder: keep a copy elsewhere" },
+    )
 }
 
 async fn postgres(config: &Config) -> Vec<Check> {
     let what = "Postgres";
     let Some(url) = &config.database_url else { return private_cluster(config).await };
     let Ok(options) = PgConnectOptions::from_str(url.expose_secret()) else {
-        return vec![Check::bad(what, "DATABASE_URL cannot be read", "postgres://user:password@host/database")];
+        return vec![Check::bad(
+            what,
+            "DATABASE_URL cannot be read",
+            "postgres://user:password@host/database",
+        )];
     };
     match tokio::time::timeout(WITHIN, options.connect()).await {
         Ok(Ok(mut connection)) => database(&mut connection, config).await,
@@ -165,7 +188,11 @@ async fn postgres(config: &Config) -> Vec<Check> {
             let next = "start it, or correct DATABASE_URL (host, user, password, database)";
             vec![Check::bad(what, causes(&error), next)]
         }
-        Err(_) => vec![Check::bad(what, "no answer within 3 s", "see that its host can be reached from here")],
+        Err(_) => vec![Check::bad(
+            what,
+            "no answer within 3 s",
+            "see that its host can be reached from here",
+        )],
     }
 }
 
@@ -173,9 +200,10 @@ async fn private_cluster(config: &Config) -> Vec<Check> {
     let mut checks = Vec::new();
     let all = Binaries::all().await;
     checks.push(match all.iter().find(|found| found.version >= OLDEST_POSTGRES) {
-        Some(found) => {
-            Check::good("Postgres binaries", format!("{} in {}", found.version, found.folder.display()))
-        }
+        Some(found) => Check::good(
+            "Postgres binaries",
+            format!("{} in {}", found.version, found.folder.display()),
+        ),
         None => Check::bad(
             "Postgres binaries",
             match all.first() {
@@ -195,7 +223,10 @@ async fn private_cluster(config: &Config) -> Vec<Check> {
             }
         },
         Ok(None) | Err(_) => {
-            let found = format!("private cluster in {}, not running: `pontual serve` starts it", place.display());
+            let found = format!(
+                "private cluster in {}, not running: `pontual serve` starts it",
+                place.display()
+            );
             checks.push(Check::good("Postgres", found));
         }
     }
@@ -216,10 +247,11 @@ async fn look_at_database(
     connection: &mut PgConnection,
     config: &Config,
 ) -> Result<Vec<Check>, sqlx::Error> {
-    let (number, version): (i32, String) =
-        sqlx::query_as("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
-            .fetch_one(&mut *connection)
-            .await?;
+    let (number, version): (i32, String) = sqlx::query_as(
+        "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     let mut checks = vec![if number >= 150_000 {
         Check::good("Postgres", version)
     } else {
@@ -246,14 +278,18 @@ async fn look_at_database(
         .fetch_one(&mut *connection)
         .await?;
     let stored: Option<i16> = if there {
-        sqlx::query_scalar("SELECT partitions FROM log_settings").fetch_optional(&mut *connection).await?
+        sqlx::query_scalar("SELECT partitions FROM log_settings")
+            .fetch_optional(&mut *connection)
+            .await?
     } else {
         None
     };
     let wanted = config.partitions.get();
     checks.push(match stored {
         None => Check::good("partitions", format!("none yet: the first start makes {wanted}")),
-        Some(stored) if i32::from(stored) == i32::from(wanted) => Check::good("partitions", stored.to_string()),
+        Some(stored) if i32::from(stored) == i32::from(wanted) => {
+            Check::good("partitions", stored.to_string())
+        }
         Some(stored) => Check::bad(
             "partitions",
             format!("the log has {stored}, the settings say {wanted}"),
@@ -269,7 +305,9 @@ async fn migrations(connection: &mut PgConnection) -> Result<Check, sqlx::Error>
         .fetch_one(&mut *connection)
         .await?;
     let applied: Vec<(i64, Vec<u8>, bool)> = if there {
-        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations").fetch_all(connection).await?
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations")
+            .fetch_all(connection)
+            .await?
     } else {
         Vec::new()
     };
@@ -282,9 +320,15 @@ async fn migrations(connection: &mut PgConnection) -> Result<Check, sqlx::Error>
     for migration in &ours {
         let version = migration.version;
         match applied.iter().find(|(applied, ..)| *applied == version) {
-            None => return Ok(Check::bad(what, format!("{version} is missing"), "pontual migrate")),
+            None => {
+                return Ok(Check::bad(what, format!("{version} is missing"), "pontual migrate"));
+            }
             Some((_, _, false)) => {
-                return Ok(Check::bad(what, format!("{version} failed half-way"), "restore the last backup"));
+                return Ok(Check::bad(
+                    what,
+                    format!("{version} failed half-way"),
+                    "restore the last backup",
+                ));
             }
             Some((_, checksum, true)) if checksum != migration.checksum.as_ref() => {
                 let found = format!("{version} is not the one that was applied");
@@ -298,7 +342,9 @@ async fn migrations(connection: &mut PgConnection) -> Result<Check, sqlx::Error>
 
 async fn redis(url: Option<&SecretString>) -> Check {
     let what = "Redis";
-    let Some(url) = url else { return Check::good(what, "none: cache, limits and fan-out in process") };
+    let Some(url) = url else {
+        return Check::good(what, "none: cache, limits and fan-out in process");
+    };
     let next = "start it, or correct REDIS_URL (host, password)";
     let ask = async {
         let options = redis::AsyncConnectionConfig::new()
@@ -310,7 +356,8 @@ async fn redis(url: Option<&SecretString>) -> Check {
     };
     match ask.await {
         Ok(info) => {
-            let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("?");
+            let version =
+                info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("?");
             match leading_number(version) {
                 Some(7..) => Check::good(what, version),
                 Some(_) | None => Check::bad(what, version, "upgrade it to 7 or newer"),
@@ -328,12 +375,15 @@ async fn mongodb(url: Option<&SecretString>) -> Check {
         options.server_selection_timeout = Some(WITHIN);
         options.connect_timeout = Some(WITHIN);
         let client = mongodb::Client::with_options(options)?;
-        let info: Result<Document, _> = client.database("admin").run_command(doc! { "buildInfo": 1 }).await;
+        let info: Result<Document, _> =
+            client.database("admin").run_command(doc! { "buildInfo": 1 }).await;
         client.shutdown().immediate(true).await;
         info
     };
     match tokio::time::timeout(WITHIN * 2, ask).await {
-        Ok(Ok(info)) => Check::good(what, info.get_str("version").unwrap_or("of an unknown version")),
+        Ok(Ok(info)) => {
+            Check::good(what, info.get_str("version").unwrap_or("of an unknown version"))
+        }
         Ok(Err(error)) => {
             // The driver's text ends in the whole topology; its first sentence says what is the matter.
             let error = causes(&error);
@@ -359,7 +409,11 @@ async fn port(what: &'static str, address: SocketAddr, variable: &str) -> Check 
     if health::get(address, path).await.is_ok_and(|status| status.is_success()) {
         return Check::good(what, format!("pontual runs at http://{}", reachable(address)));
     }
-    Check::bad(what, format!("{address}: {error}"), format!("stop what has it, or choose another {variable}"))
+    Check::bad(
+        what,
+        format!("{address}: {error}"),
+        format!("stop what has it, or choose another {variable}"),
+    )
 }
 
 fn open_files() -> Check {
@@ -367,7 +421,8 @@ fn open_files() -> Check {
     // The program raises its own limit to the most it may have: that is the one that counts.
     match rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum {
         Some(most) if most < OPEN_FILES => {
-            let next = "raise the hard limit (ulimit -Hn 65536, LimitNOFILE=65536, --ulimit nofile=65536)";
+            let next =
+                "raise the hard limit (ulimit -Hn 65536, LimitNOFILE=65536, --ulimit nofile=65536)";
             Check::bad(what, format!("at most {most}"), next)
         }
         Some(most) => Check::good(what, format!("at most {most}")),
@@ -393,11 +448,15 @@ mod tests {
     }
 
     fn server(variable: &str) -> String {
-        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh"))
+        std::env::var(variable)
+            .unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh"))
     }
 
     fn of<'a>(checks: &'a [Check], what: &str) -> &'a Check {
-        checks.iter().find(|check| check.what == what).unwrap_or_else(|| panic!("no check of {what}"))
+        checks
+            .iter()
+            .find(|check| check.what == what)
+            .unwrap_or_else(|| panic!("no check of {what}"))
     }
 
     #[tokio::test]
@@ -412,7 +471,16 @@ mod tests {
             ("PONTUAL_METRICS_LISTEN", "off"),
         ]))
         .await;
-        for what in ["settings", "data folder", "keys", "Postgres", "clock", "Redis", "MongoDB", "HTTP port"] {
+        for what in [
+            "settings",
+            "data folder",
+            "keys",
+            "Postgres",
+            "clock",
+            "Redis",
+            "MongoDB",
+            "HTTP port",
+        ] {
             assert!(of(&checks, what).good, "{checks:#?}");
         }
         // The database of the URL is the server's own: nobody migrates that.
@@ -452,7 +520,10 @@ mod tests {
         assert_eq!(checks.len(), 1);
         assert!(!checks[0].good);
         let shown = checks[0].to_string();
-        assert!(shown.starts_with("✗ settings") && shown.contains("\n") && shown.contains("→"), "{shown}");
+        assert!(
+            shown.starts_with("✗ settings") && shown.contains("\n") && shown.contains("→"),
+            "{shown}"
+        );
     }
 
     #[test]

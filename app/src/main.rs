@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use app::cli::{Cli, Command};
 use app::config::Config;
 use app::database::{Database, Tenancy};
-use app::{doctor, health, telemetry};
+use app::serve::Role;
+use app::{doctor, health, log, openapi, serve, telemetry};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
@@ -40,22 +41,25 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Migrate => {
             let database = Database::open(&config, Tenancy::Guest).await?;
-            let migrated = event_log::MIGRATOR.run(&database.pool).await;
+            let migrated = serve::migrate(&database).await;
             database.close().await?;
-            migrated.context("the database cannot be brought to this version")?;
+            migrated?;
         }
         Command::Doctor { .. } => {
             unreachable!("it was handled above, as it judges the settings, too")
         }
-        Command::Serve { .. }
-        | Command::CommandApi
-        | Command::QueryApi
-        | Command::Projector { .. }
-        | Command::Worker
-        | Command::Demo
-        | Command::Rebuild { .. }
-        | Command::Log { .. }
-        | Command::Openapi => anyhow::bail!("not wired yet"),
+        Command::Serve { demo } => serve::run(&config, Role::Serve { demo }).await?,
+        Command::CommandApi => serve::run(&config, Role::CommandApi).await?,
+        Command::QueryApi => serve::run(&config, Role::QueryApi).await?,
+        Command::Projector { names } => serve::run(&config, Role::Projectors(names)).await?,
+        Command::Worker => serve::run(&config, Role::Worker).await?,
+        Command::Demo => serve::demo(&config).await?,
+        Command::Retry { name } => serve::retry(&config, &name).await?,
+        Command::Log { command } => log::run(&config, &command).await?,
+        Command::Openapi => {
+            let document = openapi::document().to_pretty_json()?;
+            writeln!(std::io::stdout().lock(), "{document}")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,7 +25,9 @@ pub enum TelemetryError {
     #[error("logging is already set up")]
     Logging(#[source] tracing_subscriber::util::TryInitError),
     /// The port is taken, or not ours to take.
-    #[error("metrics cannot be served on {address}; choose another PONTUAL_METRICS_LISTEN, or `off`")]
+    #[error(
+        "metrics cannot be served on {address}; choose another PONTUAL_METRICS_LISTEN, or `off`"
+    )]
     Metrics {
         /// Where they should be.
         address: SocketAddr,
@@ -37,7 +39,8 @@ pub enum TelemetryError {
 
 /// The bounds of every histogram in seconds: from a cache's microseconds to a statement's timeout.
 const SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
 ];
 
 /// Sets up logging. Call once, first.
@@ -46,9 +49,13 @@ pub fn log(config: &Config) -> Result<(), TelemetryError> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match config.log_format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
-        LogFormat::Json => {
-            lines.json().flatten_event(true).with_span_list(false).with_ansi(false).finish().try_init()
-        }
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_ansi(false)
+            .finish()
+            .try_init(),
     };
     set.map_err(TelemetryError::Logging)?;
     std::panic::set_hook(Box::new(|panic| {

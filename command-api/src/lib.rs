@@ -38,7 +38,7 @@ mod passwords;
 mod provider;
 mod service;
 
-pub use passwords::Passwords;
+pub use passwords::{Password, Passwords};
 
 /// What the handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ fn failed(error: ExecuteError) -> Problem {
 
 /// A read of the log failed.
 fn unreadable(error: &LogError) -> Problem {
-    Problem::unavailable(error)
+    if error.is_unavailable() { Problem::unavailable(error) } else { Problem::internal(error) }
 }
 
 /// What a command's answer says of it in headers.

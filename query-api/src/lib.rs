@@ -90,7 +90,17 @@ impl FromRef<QueryState> for Verifier {
 
 /// All routes that read, and their part of the OpenAPI document.
 pub fn router(state: QueryState) -> (axum::Router, utoipa::openapi::OpenApi) {
-    let (router, document) = OpenApiRouter::new()
+    let (router, document) = routes().split_for_parts();
+    (router.route("/ws", get(ws::open)).with_state(state), document)
+}
+
+/// The description alone.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<QueryState> {
+    OpenApiRouter::new()
         .routes(routes!(accounts::me))
         .routes(routes!(accounts::json_web_keys))
         .routes(routes!(providers::list_providers))
@@ -105,8 +115,6 @@ pub fn router(state: QueryState) -> (axum::Router, utoipa::openapi::OpenApi) {
         .routes(routes!(appointments::provider_day))
         .routes(routes!(notifications::list_notifications))
         .routes(routes!(notifications::notification_counts))
-        .split_for_parts();
-    (router.route("/ws", get(ws::open)).with_state(state), document)
 }
 
 /// A table that cannot be read, as a problem.

@@ -14,18 +14,18 @@ use read_models::appointments::AppointmentRow;
 use read_models::providers::ProviderRow;
 
 /// The account that reads its own things.
-pub fn own(actor: &Actor) -> Result<AccountId, Problem> {
+pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
     actor.account().ok_or_else(|| Kind::SignInRequired.into())
 }
 
 /// One appointment.
-pub fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
     let account = own(actor)?;
     let party = row.client == account || row.provider_account == account;
     if party { Ok(()) } else { Err(Kind::NotFound.into()) }
 }
 
 /// A provider's appointments of a day.
-pub fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
+pub(crate) fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
     if provider.account == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }

@@ -169,6 +169,7 @@ impl Pontual {
             .env("PONTUAL_PARTITIONS", self.partitions.to_string())
             .env("PONTUAL_DATABASE_POOL", "8")
             .env("PONTUAL_RATE_LIMITS", "off")
+            .env("PONTUAL_REDIS_PREFIX", format!("{}:", self.database))
             .env("DATABASE_URL", &self.database_url)
             .stdin(Stdio::null())
             .stdout(self.log_file())

@@ -62,7 +62,7 @@ struct Day {
 }
 
 /// A running session.
-pub struct Session {
+pub(super) struct Session {
     state: QueryState,
     seat: Seat,
     out: SplitSink<WebSocket, Message>,
@@ -76,7 +76,12 @@ pub struct Session {
 
 impl Session {
     /// Runs a socket to its end.
-    pub async fn run(state: QueryState, socket: WebSocket, seat: Seat, identity: Option<Identity>) {
+    pub(super) async fn run(
+        state: QueryState,
+        socket: WebSocket,
+        seat: Seat,
+        identity: Option<Identity>,
+    ) {
         let (out, mut incoming) = socket.split();
         let stop = state.stop.clone();
         let mut session = Self {
