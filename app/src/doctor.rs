@@ -57,9 +57,9 @@ impl Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.good { '✓' } else { '✗' };
-        write!(f, "{mark} {:<16} {}", self.what, self.found)?;
+        write!(f, "{mark} {:<18} {}", self.what, self.found)?;
         match &self.next {
-            Some(next) => write!(f, "\n  {:<16} → {next}", ""),
+            Some(next) => write!(f, "\n  {:<18} → {next}", ""),
             None => Ok(()),
         }
     }
