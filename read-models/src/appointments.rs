@@ -317,10 +317,12 @@ pub async fn of_client(
     limit: PageLimit,
 ) -> Result<Page<AppointmentRow>, TableError> {
     let (list, sql) = match period {
+        // No service lasts longer than a day: so the index skips the history.
         Period::Upcoming => (
             "appointments.upcoming",
             select!(
-                "WHERE client_id = $1 AND ends_at > $2 AND status IN ('pending', 'confirmed') \
+                "WHERE client_id = $1 AND ends_at > $2 AND starts_at > $2 - interval '1 day' \
+                 AND status IN ('pending', 'confirmed') \
                  AND (starts_at, id) > (COALESCE($4::timestamptz, '-infinity'), COALESCE($5::uuid, '00000000-0000-0000-0000-000000000000')) \
                  ORDER BY starts_at, id LIMIT $3"
             ),
