@@ -307,6 +307,15 @@ impl Core {
     /// Applies what a read found of one stream: perhaps a snapshot, then events.
     fn apply(&self, w: &mut Wanted, rows: &[&PgRow], keys: &SubjectKeys) -> Result<(), LogError> {
         let partition = self.partition_of(w.stream.slot());
+        // Somebody asked for a thing of this kind with the id of another: there is no such thing.
+        if let Some(first) = rows.first()
+            && w.held.version == 0
+            && first.try_get::<&str, _>(7)? != w.stream.kind.as_str()
+        {
+            w.from_snapshot = false;
+            w.done = true;
+            return Ok(());
+        }
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
             if row.try_get::<i16, _>(0)? == 3 {

@@ -5,6 +5,9 @@
 
 use crate::problem::Text;
 
+/// What is said where nothing better is known.
+pub(crate) const UNKNOWN_FORM: &str = "is not of the form it needs";
+
 /// A serde message without the input it repeats and without the place, which the pointer says better.
 pub(crate) fn clean(message: &str) -> String {
     let message = match message.rfind(" at line ") {
@@ -15,7 +18,7 @@ pub(crate) fn clean(message: &str) -> String {
     if found.iter().any(|prefix| message.starts_with(prefix)) {
         return match message.rfind(", expected ") {
             Some(at) => message[at + ", ".len()..].to_owned(),
-            None => "is not of the form it needs".to_owned(),
+            None => UNKNOWN_FORM.to_owned(),
         };
     }
     if message.starts_with("missing field ") {
@@ -89,7 +92,7 @@ const FIXED: &[(&str, &str)] = &[
     ("is required", "é obrigatório"),
     ("is not a field of this request", "não é um campo desta requisição"),
     ("is not a parameter of this request", "não é um parâmetro desta requisição"),
-    ("is not of the form it needs", "não tem o formato necessário"),
+    (UNKNOWN_FORM, "não tem o formato necessário"),
     ("must be given once", "deve ser informado uma única vez"),
     ("not a position token", "não é uma posição do log"),
     ("not a cursor of this list", "não é um cursor desta lista"),

@@ -21,12 +21,12 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use sha2::{Digest, Sha256};
 
-use crate::detail::clean;
+use crate::detail::{UNKNOWN_FORM, clean};
 use crate::origin::RequestOrigin;
 use crate::problem::{Kind, Problem};
 
@@ -231,12 +231,15 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         Ok(value) => value,
         Err(error) => {
             let inner = error.inner();
-            if inner.classify() != Category::Data {
+            let data = inner.classify() == Category::Data;
+            // A number where an enum is wanted, for one, is a syntax error to serde_json.
+            if !data && serde_json::from_slice::<IgnoredAny>(body).is_err() {
                 return Err(malformed(inner));
             }
             let message = inner.to_string();
             let pointer = pointer(error.path(), &message);
-            return Err(Problem::field(Kind::InvalidInput, pointer, &clean(&message)));
+            let detail = if data { clean(&message) } else { UNKNOWN_FORM.to_owned() };
+            return Err(Problem::field(Kind::InvalidInput, pointer, &detail));
         }
     };
     reader.end().map_err(|error| malformed(&error))?;
@@ -305,9 +308,9 @@ fn invalid_path(kind: &ErrorKind) -> Problem {
         |pointer: &str, detail: &str| Problem::field(Kind::InvalidPath, pointer, &clean(detail));
     #[expect(clippy::wildcard_enum_match_arm, reason = "axum's enum is open, and not ours")]
     match kind {
-        ErrorKind::ParseErrorAtKey { key, .. } => field(key, "is not of the form it needs"),
+        ErrorKind::ParseErrorAtKey { key, .. } => field(key, UNKNOWN_FORM),
         ErrorKind::DeserializeError { key, message, .. } => field(key, message),
-        ErrorKind::InvalidUtf8InPathParam { key } => field(key, "is not of the form it needs"),
+        ErrorKind::InvalidUtf8InPathParam { key } => field(key, UNKNOWN_FORM),
         ErrorKind::Message(message) => {
             Problem::from(Kind::InvalidPath).with_field("", &clean(message))
         }
@@ -452,6 +455,7 @@ mod tests {
         seats: Vec<Seat>,
         at: Option<Timestamp>,
         price: Option<domain::money::Money>,
+        locale: Option<domain::locale::Locale>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -473,7 +477,7 @@ mod tests {
             .route(
                 "/orders",
                 post(|order: Submission<Json<Order>>| async move {
-                    let Json(Order { name, seats, at, price: _ }) = order.body;
+                    let Json(Order { name, seats, at, price: _, locale: _ }) = order.body;
                     format!("{} {} {:?} {:?}", name, seats.len(), at.map(|at| at.0), order.sent.key)
                 }),
             )
@@ -516,6 +520,9 @@ mod tests {
             (r#"{"name":"Ana","at":"2016-12-31T23:59:60Z"}"#, "/at"),
             (r#"{"name":"Ana","at":"+12026-01-01T00:00:00Z"}"#, "/at"),
             (r#"{"name":"Ana","at":1767225600}"#, "/at"),
+            (r#"{"name":"Ana","locale":7}"#, "/locale"),
+            (r#"{"name":"Ana","locale":{"secret":1}}"#, "/locale"),
+            (r#"{"name":"Ana","locale":["secret"]}"#, "/locale"),
             (r#"{"name":"Ana","price":{"amount_minor":-1}}"#, "/price/amount_minor"),
             (r#"[]"#, ""),
             (r#""secret""#, ""),
