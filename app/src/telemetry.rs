@@ -45,7 +45,8 @@ const SECONDS: &[f64] = &[
 
 /// Sets up logging. Call once, first.
 pub fn log(config: &Config) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&config.log)?;
+    // Postgres's "already exists, skipping" is not news; whoever wants it says so, and the last word counts.
+    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{}", config.log))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match config.log_format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
