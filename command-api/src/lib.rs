@@ -38,7 +38,7 @@ mod passwords;
 mod provider;
 mod service;
 
-pub use passwords::{Password, Passwords};
+pub use passwords::{Attempt, InvalidPassword, Password, Passwords};
 
 /// What the handlers need. Cheap to clone.
 #[derive(Clone)]
