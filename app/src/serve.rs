@@ -6,7 +6,7 @@
 //! every process that reads it, from its own tail of the log.
 //!
 //! On SIGTERM: not ready, no new connections, sockets closed with 1012, requests and jobs drained, leases given
-//! back, all within 25 s. On kill -9: leases expire after 10 s, everything else is in Postgres.
+//! back, all within 25 s. On kill -9: leases expire after 6 s, everything else is in Postgres.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -355,7 +355,7 @@ impl Server {
             feed: stores.mongodb.then(|| stores.feed.clone()),
         };
         // Probes pass no rate limit.
-        let router = front.before(router).merge(health.router());
+        let router = health.router().fallback_service(front.before(router));
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {} (PONTUAL_LISTEN)", config.listen))?;

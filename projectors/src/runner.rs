@@ -31,7 +31,7 @@ use crate::tail::SharedTail;
 /// The most events of one batch.
 pub const BATCH: u32 = 500;
 /// A lease lasts this long without renewal; a killed process' partitions move on after it.
-pub const LEASE: Duration = Duration::from_secs(10);
+pub const LEASE: Duration = Duration::from_secs(6);
 /// How long an idle projector sleeps when no hint wakes it.
 const POLL: Duration = Duration::from_millis(250);
 /// How often a poisonous event is tried before its document is parked.

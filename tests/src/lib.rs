@@ -167,6 +167,7 @@ impl Pontual {
             .env("PONTUAL_LISTEN", format!("127.0.0.1:{port}"))
             .env("PONTUAL_METRICS_LISTEN", format!("127.0.0.1:{metrics_port}"))
             .env("PONTUAL_PARTITIONS", self.partitions.to_string())
+            .env("PONTUAL_PUBLIC_URL", "http://pontual.localhost")
             .env("PONTUAL_DATABASE_POOL", "8")
             .env("PONTUAL_RATE_LIMITS", "off")
             .env("PONTUAL_REDIS_PREFIX", format!("{}:", self.database))

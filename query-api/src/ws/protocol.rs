@@ -30,24 +30,16 @@ pub enum ClientMessage {
         token: String,
     },
     /// Watch something.
-    Subscribe {
-        /// What.
-        #[serde(flatten)]
-        topic: WatchedTopic,
-    },
+    Subscribe(WatchedTopic),
     /// Watch something no longer.
-    Unsubscribe {
-        /// What.
-        #[serde(flatten)]
-        topic: WatchedTopic,
-    },
+    Unsubscribe(WatchedTopic),
     /// Are you there? Answered with `pong`.
     Ping {},
 }
 
 /// What can be watched.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(tag = "topic", rename_all = "snake_case")]
+#[serde(tag = "topic", rename_all = "snake_case", deny_unknown_fields)]
 pub enum WatchedTopic {
     /// The client's own notifications, those after `after` first.
     Notifications {
@@ -168,7 +160,7 @@ mod tests {
     #[test]
     fn a_subscription_is_read_with_and_without_an_offset() {
         let message = r#"{"type":"subscribe","topic":"notifications","after":"1:5,3:2"}"#;
-        let Ok(ClientMessage::Subscribe { topic: WatchedTopic::Notifications { after } }) =
+        let Ok(ClientMessage::Subscribe(WatchedTopic::Notifications { after })) =
             serde_json::from_str(message)
         else {
             panic!("not read");
@@ -185,5 +177,7 @@ mod tests {
                 .is_err()
         );
         assert!(serde_json::from_str::<ClientMessage>(r#"{"type":"ping","x":1}"#).is_err());
+        let unknown = r#"{"type":"subscribe","topic":"notifications","before":"1:5"}"#;
+        assert!(serde_json::from_str::<ClientMessage>(unknown).is_err());
     }
 }

@@ -177,13 +177,13 @@ impl Session {
         match message {
             ClientMessage::Ping {} => self.send(&ServerMessage::Pong {}).await,
             ClientMessage::Authenticate { token } => self.authenticate(&token).await,
-            ClientMessage::Subscribe { .. } | ClientMessage::Unsubscribe { .. }
+            ClientMessage::Subscribe(_) | ClientMessage::Unsubscribe(_)
                 if self.identity.is_none() =>
             {
                 Err(Closing::Unauthenticated)
             }
-            ClientMessage::Subscribe { topic } => self.subscribe(topic).await,
-            ClientMessage::Unsubscribe { topic } => self.unsubscribe(topic).await,
+            ClientMessage::Subscribe(topic) => self.subscribe(topic).await,
+            ClientMessage::Unsubscribe(topic) => self.unsubscribe(topic).await,
         }
     }
 

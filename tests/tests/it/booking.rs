@@ -278,9 +278,9 @@ async fn a_providers_own_hours_services_and_days_off_decide_what_is_free() {
         let days = api.get_after(&month, &off.position()).await.expect(200);
         assert!(!days.body["days"].as_array().unwrap().contains(&json!(day)));
 
-        let back = api.delete(&format!("/api/providers/overrides/{day}")).await.expect(200);
+        let back = api.delete(&format!("/api/providers/overrides/{day}")).await.expect(204);
         let all = api.get_after(&times, &back.position()).await;
-        assert_eq!(all.status, 422, "two services: one must be named");
+        assert_eq!(all.status, 400, "two services: one must be named");
     }
 }
 

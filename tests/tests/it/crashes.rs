@@ -69,8 +69,18 @@ async fn kill_9_under_load_loses_no_acknowledged_booking_and_doubles_none() {
         .unwrap();
         assert_eq!(booked, 200);
         let owner = ana.owner.api.at(&url);
-        let counts = owner.get_after("/api/notifications/counts", &position).await.expect(200);
-        assert_eq!(counts.body["total"], 200, "{profile:?}");
+        // The killed process' leases expire first.
+        let counts = eventually(async || {
+            let answer = owner.get_after("/api/notifications/counts", &position).await;
+            (answer.status == 200).then_some(answer.body)
+        })
+        .await;
+        assert_eq!(counts["total"], 200, "{profile:?}");
+        eventually(async || {
+            let answer = owner.get_after(&format!("/api/providers/{}", ana.slug), &position).await;
+            (answer.status == 200).then_some(answer.body)
+        })
+        .await;
         let mut seen = 0;
         for day in 5..25 {
             let day = &in_days(day, "")[..10];

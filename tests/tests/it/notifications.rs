@@ -27,7 +27,7 @@ async fn notifications_are_read_one_by_one_and_all_at_once() {
 
         let newest = page.body["items"][0]["id"].as_str().unwrap();
         let marked =
-            feed.post(&format!("/api/notifications/{newest}/read"), json!({})).await.expect(200);
+            feed.post(&format!("/api/notifications/{newest}/read"), json!({})).await.expect(204);
         let counts =
             feed.get_after("/api/notifications/counts", &marked.position()).await.expect(200);
         assert_eq!(counts.body["unread"], 2, "{profile:?}");
@@ -37,7 +37,7 @@ async fn notifications_are_read_one_by_one_and_all_at_once() {
             .expect(200);
         assert_eq!(unread.body["items"].as_array().unwrap().len(), 2);
 
-        let all = feed.post("/api/notifications/read-all", json!({})).await.expect(200);
+        let all = feed.post("/api/notifications/read-all", json!({})).await.expect(204);
         let counts = feed.get_after("/api/notifications/counts", &all.position()).await.expect(200);
         assert_eq!((&counts.body["unread"], &counts.body["total"]), (&json!(0), &json!(3)));
 

@@ -22,14 +22,15 @@ const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURE: Duration = Duration::from_secs(15);
 
 /// Runs it.
-pub async fn run() -> anyhow::Result<()> {
+pub(crate) async fn run() -> anyhow::Result<()> {
     println!("book: {CLIENTS} clients, {PROVIDERS} providers, distinct slots");
     let town = Town::found(PROVIDERS, CLIENTS, false).await?;
     let tomorrow = event_log::Clock::now(&event_log::SystemClock).date_naive() + Days::new(2);
     let bookings = |first: u64, providers: Vec<_>, tokens: Vec<String>| {
         move |n: u64| {
             let n = n + first;
-            let provider: &domain::ids::ProviderId = &providers[usize::try_from(n).ok()? % providers.len()];
+            let provider: &domain::ids::ProviderId =
+                &providers[usize::try_from(n).ok()? % providers.len()];
             let slot = n / u64::try_from(providers.len()).ok()?;
             booking(tomorrow, provider, slot, &tokens[usize::try_from(n).ok()? % tokens.len()])
         }
@@ -56,12 +57,21 @@ pub async fn run() -> anyhow::Result<()> {
         println!("  answers that were not 201                           {}", measured.others);
     }
     let lag: Vec<String> = behind.iter().map(|(name, behind)| format!("{name} {behind}")).collect();
-    println!("  events behind at the end: {}; all caught up {:.1} s later", lag.join(", "), caught_up.as_secs_f64());
+    println!(
+        "  events behind at the end: {}; all caught up {:.1} s later",
+        lag.join(", "),
+        caught_up.as_secs_f64()
+    );
     println!("  ratio {:.2} (at least 0.40)", measured.rate / bare);
     Ok(())
 }
 
-fn booking(first: NaiveDate, provider: &domain::ids::ProviderId, slot: u64, token: &str) -> Option<Request<Full<Bytes>>> {
+fn booking(
+    first: NaiveDate,
+    provider: &domain::ids::ProviderId,
+    slot: u64,
+    token: &str,
+) -> Option<Request<Full<Bytes>>> {
     let (day, hour) = (slot / SLOTS_A_DAY, FIRST_HOUR + slot % SLOTS_A_DAY);
     if day >= DAYS {
         return None;

@@ -15,13 +15,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// One keep-alive connection.
-pub struct Client {
+pub(crate) struct Client {
     sender: http1::SendRequest<Full<Bytes>>,
 }
 
 impl Client {
     /// Connects to `127.0.0.1:port`.
-    pub async fn connect(address: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -30,7 +30,10 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<Response<Bytes>> {
         self.sender.ready().await?;
         let (parts, body) = self.sender.send_request(request).await?.into_parts();
         Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
@@ -38,18 +41,18 @@ impl Client {
 }
 
 /// What some clients measured.
-pub struct Measured {
+pub(crate) struct Measured {
     /// Answers of the wanted status, per second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Answers of another status.
-    pub others: u64,
+    pub(crate) others: u64,
     /// Latencies in microseconds.
-    pub latencies: Histogram<u64>,
+    pub(crate) latencies: Histogram<u64>,
 }
 
 impl Measured {
     /// `12345/s, p50 1.2 ms, p99 4.5 ms`.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let quantile = |q| millis(self.latencies.value_at_quantile(q));
         format!("{:.0}/s, p50 {} ms, p99 {} ms", self.rate, quantile(0.5), quantile(0.99))
     }
@@ -60,7 +63,7 @@ fn millis(micros: u64) -> String {
 }
 
 /// Runs `clients` connections for so long; `request` makes the n-th request of all.
-pub async fn run<F>(
+pub(crate) async fn run<F>(
     address: &str,
     clients: usize,
     time: Duration,
@@ -88,7 +91,11 @@ where
                     latencies.record(u64::try_from(sent.elapsed().as_micros())?)?;
                 } else {
                     if others == 0 {
-                        println!("  an answer was {}: {}", answer.status(), String::from_utf8_lossy(answer.body()));
+                        println!(
+                            "  an answer was {}: {}",
+                            answer.status(),
+                            String::from_utf8_lossy(answer.body())
+                        );
                     }
                     others += 1;
                 }
@@ -108,7 +115,11 @@ where
 }
 
 /// Polls until `ready`, for at most so long.
-pub async fn until<F: Future<Output = bool>>(what: &str, time: Duration, ready: impl Fn() -> F) -> anyhow::Result<Duration> {
+pub(crate) async fn until<F: Future<Output = bool>>(
+    what: &str,
+    time: Duration,
+    ready: impl Fn() -> F,
+) -> anyhow::Result<Duration> {
     let started = Instant::now();
     while !ready().await {
         anyhow::ensure!(started.elapsed() < time, "{what}: not within {} s", time.as_secs());

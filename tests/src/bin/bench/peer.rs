@@ -8,8 +8,9 @@ use sqlx::Connection;
 use tokio::process::Command;
 
 /// A new database on the server `DATABASE_URL` names; its URL.
-pub async fn database(prefix: &str) -> anyhow::Result<String> {
-    let admin_url = std::env::var("DATABASE_URL").context("DATABASE_URL is not set: run scripts/bench.sh")?;
+pub(crate) async fn database(prefix: &str) -> anyhow::Result<String> {
+    let admin_url =
+        std::env::var("DATABASE_URL").context("DATABASE_URL is not set: run scripts/bench.sh")?;
     let name = format!("{prefix}_{:x}", rand::random::<u64>());
     let mut admin = sqlx::PgConnection::connect(&admin_url).await?;
     sqlx::query(&format!("CREATE DATABASE {name}")).execute(&mut admin).await?;
@@ -18,7 +19,7 @@ pub async fn database(prefix: &str) -> anyhow::Result<String> {
 }
 
 /// How many bare event rows a second pgbench inserts, one per transaction, with 32 clients.
-pub async fn pgbench(seconds: u32) -> anyhow::Result<f64> {
+pub(crate) async fn pgbench(seconds: u32) -> anyhow::Result<f64> {
     let url = database("pgbench").await?;
     let mut connection = sqlx::PgConnection::connect(&url).await?;
     sqlx::raw_sql(
@@ -29,7 +30,8 @@ pub async fn pgbench(seconds: u32) -> anyhow::Result<f64> {
     .execute(&mut connection)
     .await?;
     drop(connection);
-    let script = std::env::temp_dir().join(format!("pontual-pgbench-{:x}.sql", rand::random::<u64>()));
+    let script =
+        std::env::temp_dir().join(format!("pontual-pgbench-{:x}.sql", rand::random::<u64>()));
     tokio::fs::write(&script, BARE_INSERT).await?;
     let output = Command::new("pgbench")
         .args(["-n", "-M", "prepared", "-c", "32", "-j", "2", "-T", &seconds.to_string(), "-f"])
@@ -40,9 +42,14 @@ pub async fn pgbench(seconds: u32) -> anyhow::Result<f64> {
         .await
         .context("pgbench could not be run")?;
     tokio::fs::remove_file(&script).await?;
-    anyhow::ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+    anyhow::ensure!(
+        output.status.success(),
+        "pgbench: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout)?;
-    let line = text.lines().find(|line| line.starts_with("tps = ")).context("pgbench printed no rate")?;
+    let line =
+        text.lines().find(|line| line.starts_with("tps = ")).context("pgbench printed no rate")?;
     let rate = line.trim_start_matches("tps = ").split(' ').next().unwrap_or_default();
     rate.parse().context("pgbench printed no number")
 }
@@ -56,7 +63,8 @@ INSERT INTO bare (aggregate_type, aggregate_id, sequence, event_type, event_vers
 "#;
 
 /// The program to measure.
-pub fn program() -> anyhow::Result<PathBuf> {
-    let program = std::env::var_os("BENCH_PONTUAL").context("BENCH_PONTUAL is not set: run scripts/bench.sh")?;
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
+    let program = std::env::var_os("BENCH_PONTUAL")
+        .context("BENCH_PONTUAL is not set: run scripts/bench.sh")?;
     Ok(program.into())
 }

@@ -23,7 +23,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURE: Duration = Duration::from_secs(10);
 
 /// Runs it.
-pub async fn run() -> anyhow::Result<()> {
+pub(crate) async fn run() -> anyhow::Result<()> {
     println!("slots: {CLIENTS} clients, {PROVIDERS} providers, full profile, cache warm");
     let town = Town::found(PROVIDERS, CLIENTS, true).await?;
     let day = event_log::Clock::now(&event_log::SystemClock).date_naive() + Days::new(7);

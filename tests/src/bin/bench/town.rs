@@ -21,15 +21,15 @@ use tokio::process::{Child, Command};
 use crate::{load, peer};
 
 /// A running Pontual.
-pub struct Town {
+pub(crate) struct Town {
     /// Where it listens, as in `127.0.0.1:41234`.
-    pub address: String,
+    pub(crate) address: String,
     /// Its log.
-    pub log: EventLog,
+    pub(crate) log: EventLog,
     /// The providers.
-    pub providers: Vec<ProviderId>,
+    pub(crate) providers: Vec<ProviderId>,
     /// The clients' access tokens.
-    pub tokens: Vec<String>,
+    pub(crate) tokens: Vec<String>,
     _process: Child,
 }
 
@@ -38,9 +38,14 @@ const PUBLIC_URL: &str = "http://bench.localhost";
 
 impl Town {
     /// Starts `pontual serve` on a new database, with so many providers and clients.
-    pub async fn found(providers: usize, clients: usize, full: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn found(
+        providers: usize,
+        clients: usize,
+        full: bool,
+    ) -> anyhow::Result<Self> {
         let url = peer::database("pontual").await?;
-        let folder = std::env::temp_dir().join(format!("pontual-bench-{:x}", rand::random::<u64>()));
+        let folder =
+            std::env::temp_dir().join(format!("pontual-bench-{:x}", rand::random::<u64>()));
         tokio::fs::create_dir_all(&folder).await?;
         let address = format!("127.0.0.1:{}", end_to_end::free_port());
         let pem = signing_key();
@@ -75,10 +80,15 @@ impl Town {
 
         let pool = sqlx::postgres::PgPoolOptions::new().max_connections(8).connect(&url).await?;
         let clock = Arc::new(SystemClock);
-        let log = EventLog::open(pool, MASTER_KEY.parse()?, clock, LogOptions::default()).await?;
+        let log = EventLog::open(pool, MasterKey::parse(MASTER_KEY)?, clock, LogOptions::default())
+            .await?;
         let executor = Arc::new(Executor::new(log.clone()));
         let names = Names::of(PUBLIC_URL);
-        let signer = Signer::from_pem(pem.as_bytes(), names, Arc::new(|| event_log::Clock::now(&SystemClock)))?;
+        let signer = Signer::from_pem(
+            pem.as_bytes(),
+            names,
+            Arc::new(|| event_log::Clock::now(&SystemClock)),
+        )?;
 
         let mut making = tokio::task::JoinSet::new();
         for n in 0..providers {
@@ -91,10 +101,16 @@ impl Town {
                     zone: Zone::SAO_PAULO,
                     hourly_rate: None,
                     weekly: None,
-                    policy: Some(Policy { confirmation: Confirmation::Manual, horizon_days: 730, ..Policy::classic() }),
+                    policy: Some(Policy {
+                        confirmation: Confirmation::Manual,
+                        horizon_days: 730,
+                        ..Policy::classic()
+                    }),
                     service: None,
                 };
-                Ok::<_, anyhow::Error>(executor.execute(open, origin(account)).await?.outcome.provider)
+                Ok::<_, anyhow::Error>(
+                    executor.execute(open, origin(account)).await?.outcome.provider,
+                )
             });
         }
         let mut ids = Vec::new();
@@ -135,7 +151,10 @@ async fn account(executor: &Executor, email: &str) -> anyhow::Result<AccountId> 
 
 /// An Ed25519 key in PKCS#8 PEM form (RFC 8410): a fixed prefix and 32 random bytes.
 fn signing_key() -> String {
-    let mut der = vec![0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let mut der = vec![
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
+        0x20,
+    ];
     der.extend(rand::random::<[u8; 32]>());
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
