@@ -83,17 +83,17 @@ async fn bad_paths_and_queries_are_problems() {
         (
             "GET",
             format!("/api/providers/available-times?provider_id={}&day=2026-02-30", ana.id),
-            422,
+            400,
         ),
         (
             "GET",
             format!("/api/providers/available-times?provider_id={}&day=99999-01-01", ana.id),
-            422,
+            400,
         ),
         (
             "GET",
             format!("/api/providers/available-times?provider_id={}&day=-0001-01-01", ana.id),
-            422,
+            400,
         ),
         ("GET", format!("/api/providers/available-days?provider_id={}&month=2026-13", ana.id), 400),
         ("GET", "/api/providers/available-times?day=2026-01-01".to_owned(), 400),
