@@ -58,6 +58,7 @@ fn pt_br(en: &str) -> Option<String> {
         return Some(format!("deve ser {}", kind_pt(expected)));
     }
     let (what, rest) = en.split_once(" must ")?;
+    let what = if what == "a day" { "o dia" } else { what };
     if let Some(bounds) = rest.strip_prefix("have ").and_then(|r| r.strip_suffix(" characters")) {
         let (min, max) = bounds.split_once(" to ")?;
         return Some(format!("{what} deve ter de {min} a {max} caracteres"));

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use chrono::NaiveDateTime;
 use domain::Instant;
 use domain::appointment::Status;
 use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
@@ -44,8 +43,8 @@ pub struct AppointmentBody {
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     end: Instant,
     /// When it starts at the provider's.
-    #[schema(value_type = String, example = "2026-12-01T09:00:00")]
-    local_start: NaiveDateTime,
+    #[schema(example = "2026-12-01T09:00:00-03:00")]
+    local_start: String,
     /// The provider's IANA time zone.
     time_zone: &'static str,
     /// What it costs.
@@ -80,7 +79,7 @@ pub struct ServiceName {
 
 impl From<AppointmentRow> for AppointmentBody {
     fn from(row: AppointmentRow) -> Self {
-        let local_start = row.local_start();
+        let local_start = crate::availability::local(row.slot.start, row.zone);
         let contact = row.contact;
         Self {
             id: row.id,

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::{NaiveDate, SecondsFormat};
 use domain::Instant;
 use domain::agenda::Agenda;
+use domain::hours::Zone;
 use domain::ids::{AgendaId, Id, ProviderId, ServiceId};
 use domain::position::{Position, PositionToken};
 use domain::provider::{Provider, Service};
@@ -111,8 +112,8 @@ pub struct SlotBody {
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     end: Instant,
     /// When it starts at the provider's.
-    #[schema(value_type = String, example = "2026-12-01T09:00:00")]
-    local_start: NaiveDateTime,
+    #[schema(example = "2026-12-01T09:00:00-03:00")]
+    local_start: String,
 }
 
 /// The days of a month with at least one free slot.
@@ -153,7 +154,7 @@ pub async fn available_times(
     let slot = |slot: Span| SlotBody {
         start: slot.start,
         end: slot.end,
-        local_start: slot.start.with_timezone(&zone.0).naive_local(),
+        local_start: local(slot.start, zone),
     };
     Ok(Json(TimesBody {
         provider_id,
@@ -189,6 +190,11 @@ pub async fn available_days(
         time_zone: asked.availability.schedule().schedule.zone.name(),
         days,
     }))
+}
+
+/// An instant as a clock at the provider's shows it, with its offset (RFC 3339).
+pub(crate) fn local(at: Instant, zone: Zone) -> String {
+    at.with_timezone(&zone.0).to_rfc3339_opts(SecondsFormat::Secs, false)
 }
 
 /// A provider's availability while a query is answered.

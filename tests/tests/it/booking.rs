@@ -22,7 +22,7 @@ async fn a_client_that_books_and_at_once_asks_sees_its_booking_everywhere() {
         assert_eq!(starts.len(), 10, "the classic profile: {starts:?}");
         assert_eq!(
             (starts[0], starts[9]),
-            (&*format!("{day}T08:00:00"), &*format!("{day}T17:00:00"))
+            (&*format!("{day}T08:00:00-03:00"), &*format!("{day}T17:00:00-03:00"))
         );
 
         // 09:00 in São Paulo.
@@ -34,7 +34,7 @@ async fn a_client_that_books_and_at_once_asks_sees_its_booking_everywhere() {
 
         let one =
             bia.api.get_after(&format!("/api/appointments/{id}"), &position).await.expect(200);
-        assert_eq!(one.body["local_start"], format!("{day}T09:00:00"));
+        assert_eq!(one.body["local_start"], format!("{day}T09:00:00-03:00"));
         assert_eq!(one.body["time_zone"], "America/Sao_Paulo");
 
         let mine =
@@ -59,7 +59,7 @@ async fn a_client_that_books_and_at_once_asks_sees_its_booking_everywhere() {
             .map(|slot| &slot["local_start"])
             .collect();
         assert_eq!(free.len(), 9);
-        assert!(!free.contains(&&json!(format!("{day}T09:00:00"))));
+        assert!(!free.contains(&&json!(format!("{day}T09:00:00-03:00"))));
 
         let unread = ana
             .owner
