@@ -41,7 +41,7 @@ pub struct Database {
 
 impl Database {
     /// Connects to the database of the configuration, and starts the private cluster if that is what it says. Waits for a
-    /// server that is not there yet as long as one connection may take (5 s).
+    /// server that is not there yet as long as one connection may take (2 s).
     pub async fn open(config: &Config, tenancy: Tenancy) -> Result<Self, DatabaseError> {
         let (options, cluster) = match (&config.database_url, tenancy) {
             (Some(url), _) => {
@@ -59,7 +59,7 @@ impl Database {
         };
         let pool = PgPoolOptions::new()
             .max_connections(config.database_pool)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(Duration::from_secs(2))
             .max_lifetime(Duration::from_secs(3600))
             .idle_timeout(Duration::from_secs(600))
             // S3-70's pre-ping, where it can find something out: a ping for each use would double the round trips.
