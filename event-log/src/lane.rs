@@ -351,19 +351,24 @@ struct Called {
 async fn call(core: &Core, batch: &[Ticket]) -> Result<Called, Fault> {
     let lost = |error| Fault::Error(Arc::new(error));
     let arrays = Arrays::of(core, batch);
-    let mut connection = core.writers.acquire().await.map_err(lost)?;
-    // The server cancels sooner; this is for a server or a network that no longer answers at all.
+    let mut writer = core.writers.take().await.map_err(lost)?;
+    // The server cancels sooner; this is for a server or a network that no longer answers at all. Then the
+    // connection is closed, as its answer might still come.
     let at_most = core.options.statement_timeout + Duration::from_secs(1);
-    let query = arrays.query(core).fetch_one(&mut *connection);
+    let query = arrays.query(core).fetch_one(&mut writer.connection);
     let row = match tokio::time::timeout(at_most, query).await {
-        Ok(row) => row.map_err(lost)?,
-        Err(_) => {
-            // Its answer may still come: nobody must ever get this connection again.
-            drop(connection.detach());
-            return Err(Fault::TimedOut);
+        Ok(Ok(row)) => row,
+        Ok(Err(error)) if unavailable(&error) => {
+            core.writers.forget_idle();
+            return Err(lost(error));
         }
+        Ok(Err(error)) => {
+            core.writers.give_back(writer);
+            return Err(lost(error));
+        }
+        Err(_) => return Err(Fault::TimedOut),
     };
-    drop(connection);
+    core.writers.give_back(writer);
     Called::of(core, &row, arrays.partitions, batch).map_err(|error| Fault::Query(Arc::new(error)))
 }
 

@@ -20,7 +20,6 @@ use std::time::Duration;
 use domain::command::{ClaimHasher, ClaimKey, ClaimKind, SecretKey};
 use domain::ids::RoutingSlot;
 use domain::position::{Partition, PartitionCount, Position, PositionToken};
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Row as _};
 use thiserror::Error;
 use uuid::Uuid;
@@ -45,6 +44,7 @@ mod turnstile;
 mod upcast;
 pub mod verify;
 mod wake;
+mod writers;
 
 pub use append::{Append, AppendError, Appended, CommandRow, StreamAppend};
 pub use clock::{Clock, SystemClock};
@@ -75,7 +75,7 @@ pub struct LogOptions {
     /// The most commands that wait for one `queue()` stream; more are refused.
     pub waiters_max: usize,
     /// How many connections append.
-    pub writers: u32,
+    pub writers: usize,
     /// The longest a statement of an append may take.
     pub statement_timeout: Duration,
     /// The longest an append waits for a partition's head.
@@ -223,8 +223,7 @@ pub struct EventLog {
 /// What the log's tasks share.
 pub(crate) struct Core {
     pub(crate) pool: PgPool,
-    /// Connections that append, and do nothing else.
-    pub(crate) writers: PgPool,
+    pub(crate) writers: writers::Writers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: keys::Keys,
     pub(crate) ring: sealing::KeyRing,
@@ -261,7 +260,7 @@ impl EventLog {
         let keys = keys::Keys::new(master);
         let id = create_or_check(&pool, &keys, options.partitions).await?;
         let core = Arc::new(Core {
-            writers: writers(&pool, &options),
+            writers: writers::Writers::new(&pool, &options),
             hot: load::Hot::new(options.hot_aggregates),
             wake: wake::Wake::new(options.partitions),
             snapshots: Arc::new(tokio::sync::Semaphore::new(2)),
@@ -521,23 +520,6 @@ async fn create_or_check(
         return Err(LogError::WrongMasterKey);
     }
     Ok(id)
-}
-
-/// The pool of connections that append: bounded in time by the server, never tested beforehand (a batch
-/// whose connection turns out dead is sent again).
-fn writers(pool: &PgPool, options: &LogOptions) -> PgPool {
-    let millis = |duration: Duration| format!("{}ms", duration.as_millis());
-    let connect = (*pool.connect_options()).clone().options([
-        ("statement_timeout", millis(options.statement_timeout)),
-        ("lock_timeout", millis(options.lock_timeout)),
-        ("application_name", "pontual-append".to_owned()),
-    ]);
-    PgPoolOptions::new()
-        .max_connections(options.writers.max(1))
-        .min_connections(0)
-        .acquire_timeout(options.lock_timeout)
-        .test_before_acquire(false)
-        .connect_lazy_with(connect)
 }
 
 /// A token of rows (partition, position).

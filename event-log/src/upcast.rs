@@ -52,7 +52,8 @@ impl Upcasters {
                     event = upcaster.upcast(event);
                 }
             }
-            known(stream.kind, &event.event_type, &event.event_version)?;
+            // cqrs-es writes the version it upcast to with three parts: 2.0.0 is our 2.
+            known(stream.kind, &event.event_type, event.event_version.trim_end_matches(".0"))?;
             return Ok(Some(event.payload.to_string()));
         }
         known(stream.kind, event_type, event_version)?;

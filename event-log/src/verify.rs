@@ -229,21 +229,9 @@ impl EventLog {
             let chain = row.try_get(1)?;
             batches.push(ExportedBatch { partition, position, chain, events: Vec::new() });
         }
-        let Some(last) = batches.last().map(|b| b.position) else {
-            // Events behind the last link would be an insertion: they must not go unseen.
-            let rows = rows(self.pool(), partition, after, u64::MAX >> 1, events).await?;
-            return Ok(match rows.last() {
-                None => batches,
-                Some(event) => vec![ExportedBatch {
-                    partition,
-                    position: event.position,
-                    chain: Vec::new(),
-                    events: rows,
-                }],
-            });
-        };
+        let Some(last) = batches.last().map(|b| b.position) else { return Ok(batches) };
         let mut batch = 0;
-        for event in rows(self.pool(), partition, after, last, i32::MAX.unsigned_abs()).await? {
+        for event in rows(self.pool(), partition, after, last).await? {
             while event.position > batches[batch].position {
                 batch += 1;
             }
@@ -253,12 +241,20 @@ impl EventLog {
     }
 }
 
-async fn stored_head(pool: &PgPool, partition: Partition) -> Result<(u64, Vec<u8>), LogError> {
-    let (position, chain): (i64, Vec<u8>) =
-        sqlx::query_as("SELECT position, chain FROM heads WHERE partition = $1")
-            .bind(small(partition))
-            .fetch_one(pool)
-            .await?;
+/// A partition's head, which must be at its last event.
+async fn stored_head(pool: &PgPool, partition: Partition) -> Result<(u64, Vec<u8>), VerifyError> {
+    let (position, chain, last): (i64, Vec<u8>, i64) = sqlx::query_as(
+        "SELECT h.position, h.chain, coalesce(
+            (SELECT max(e.position) FROM events e WHERE e.partition = h.partition), 0)
+         FROM heads h WHERE h.partition = $1",
+    )
+    .bind(small(partition))
+    .fetch_one(pool)
+    .await
+    .map_err(LogError::from)?;
+    if position != last {
+        return Err(Tampered::Head(partition).into());
+    }
     Ok((from_big(position), chain))
 }
 
@@ -267,18 +263,16 @@ async fn rows(
     partition: Partition,
     after: u64,
     up_to: u64,
-    limit: u32,
 ) -> Result<Vec<ExportedEvent>, LogError> {
     let rows = sqlx::query(
         "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, recorded_at,
                 payload::text, metadata::text, hash
          FROM events WHERE partition = $1 AND position > $2 AND position <= $3
-         ORDER BY position LIMIT $4",
+         ORDER BY position",
     )
     .bind(small(partition))
     .bind(big(after))
     .bind(big(up_to))
-    .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
     let event = |row: &sqlx::postgres::PgRow| -> Result<ExportedEvent, LogError> {

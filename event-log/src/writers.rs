@@ -1,0 +1,85 @@
+//! The connections that append, and do nothing else.
+//!
+//! Not a `PgPool`: that one asks the server for a sign of life whenever a connection comes back, a round
+//! trip per batch. Here a connection is used as it is, and if it turns out dead, all idle ones are let go
+//! and the batch is sent again ([`crate::lane`]).
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::LogOptions;
+
+/// A few connections, opened as they are needed.
+pub(crate) struct Writers {
+    connect: PgConnectOptions,
+    idle: Mutex<Vec<PgConnection>>,
+    permits: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// A connection that is in use. Unless it is given back, it is closed.
+pub(crate) struct Writer {
+    pub(crate) connection: PgConnection,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Writers {
+    /// To the database of this pool, with the server bounding every statement in time.
+    pub(crate) fn new(pool: &PgPool, options: &LogOptions) -> Self {
+        let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+        let connect = (*pool.connect_options()).clone().options([
+            ("statement_timeout", millis(options.statement_timeout)),
+            ("lock_timeout", millis(options.lock_timeout)),
+        ]);
+        Self {
+            connect: connect.application_name("pontual-append"),
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(options.writers.max(1))),
+            patience: options.lock_timeout,
+        }
+    }
+
+    /// A connection, as soon as one is free.
+    pub(crate) async fn take(&self) -> Result<Writer, sqlx::Error> {
+        let permit = tokio::time::timeout(self.patience, Arc::clone(&self.permits).acquire_owned());
+        let permit = permit.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
+        let idle = self.idle.lock().expect("nobody panics holding this lock").pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let connecting = PgConnection::connect_with(&self.connect);
+                tokio::time::timeout(self.patience, connecting)
+                    .await
+                    .map_err(|_| sqlx::Error::PoolTimedOut)??
+            }
+        };
+        Ok(Writer { connection, permit })
+    }
+
+    /// Gives back a connection whose last statement was answered.
+    pub(crate) fn give_back(&self, writer: Writer) {
+        let Writer { connection, permit } = writer;
+        self.idle.lock().expect("nobody panics holding this lock").push(connection);
+        drop(permit);
+    }
+
+    /// Lets all idle connections go: one of them turned out dead.
+    pub(crate) fn forget_idle(&self) {
+        self.idle.lock().expect("nobody panics holding this lock").clear();
+    }
+
+    /// Takes no more and closes what is idle.
+    pub(crate) async fn close(&self) {
+        self.permits.close();
+        let idle = std::mem::take(&mut *self.idle.lock().expect("nobody panics holding this lock"));
+        for connection in idle {
+            // Whether the goodbye arrives does not matter.
+            let _ = connection.close().await;
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Published event JSON is a contract: every (kind, type, version) has a golden file, and reads and writes as
+//! it stands there. `GOLDEN=write cargo nextest run -p event-log golden` writes those that are missing.
+//!
+//! A changed file is a broken contract. An addition that readers may lack is fine: add a file by hand for
+//! what older programs wrote, if it differs.
+
+use std::path::PathBuf;
+
+use domain::account::AccountEvent;
+use domain::actor::Role;
+use domain::agenda::AgendaEvent;
+use domain::appointment::{AppointmentEvent, Contact, Parties, Side, Status, Terms};
+use domain::event::Event;
+use domain::hours::{Policy, WeeklyHours, Windows, Zone};
+use domain::ids::{AccountId, AppointmentId, Mint, ProviderId, RoutingSlot, ServiceId};
+use domain::locale::Locale;
+use domain::money::{Currency, Money};
+use domain::notification_feed::NotificationFeedEvent;
+use domain::personal::Personal;
+use domain::provider::{Offer, ProviderEvent, Service};
+use domain::slots::{Measure, Schedule, Span};
+use serde_json::Value;
+
+#[test]
+fn every_event_reads_and_writes_as_its_golden_file_says() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let samples = one_of_each();
+    for (kind, event_type, version) in Event::all_kinds() {
+        let name = format!("{}.{event_type}.{version}.json", kind.as_str());
+        let path = folder.join(&name);
+        let sample =
+            samples.iter().find(|e| e.stream_kind() == kind && e.kind() == (event_type, version));
+        let sample = sample.unwrap_or_else(|| panic!("one_of_each() lacks {name}"));
+        if !path.exists() && std::env::var("GOLDEN").is_ok_and(|v| v == "write") {
+            let text = serde_json::to_string_pretty(&sample).unwrap();
+            std::fs::write(&path, text + "\n").unwrap();
+        }
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|_| panic!("golden/{name} is missing; GOLDEN=write writes it"));
+        let golden: Value = serde_json::from_str(&text).unwrap();
+        let read = Event::from_payload(kind, golden.clone());
+        let read = read.unwrap_or_else(|error| panic!("golden/{name} does not read: {error}"));
+        assert_eq!(read.kind(), (event_type, version), "{name}");
+        assert_eq!(
+            serde_json::to_value(&read).unwrap(),
+            golden,
+            "golden/{name} is written differently"
+        );
+        assert_eq!(read, *sample, "golden/{name} reads differently");
+    }
+}
+
+#[test]
+fn every_golden_file_is_of_an_event_that_is_read() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let kind = name.split('.').next().unwrap().parse().unwrap();
+        let golden = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        Event::from_payload(kind, golden).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
+fn windows(json: &str) -> Windows {
+    serde_json::from_str(json).unwrap()
+}
+
+fn mint() -> Mint {
+    Mint::new([4; 32])
+}
+
+fn slot() -> RoutingSlot {
+    RoutingSlot::from_bits(0xabc)
+}
+
+fn account() -> AccountId {
+    mint().id(slot(), 0)
+}
+
+fn provider() -> ProviderId {
+    mint().id(slot(), 0)
+}
+
+fn appointment() -> AppointmentId {
+    mint().id(slot(), 0)
+}
+
+fn service_id() -> ServiceId {
+    mint().id(slot(), 0)
+}
+
+fn span() -> Span {
+    Span {
+        start: "2026-03-03T13:00:00Z".parse().unwrap(),
+        end: "2026-03-03T14:00:00Z".parse().unwrap(),
+    }
+}
+
+fn price() -> Option<Money> {
+    Some(Money::new(12_000, Currency::BRL).unwrap())
+}
+
+fn measure() -> Measure {
+    service().measure()
+}
+
+fn service() -> Service {
+    let offer = Offer {
+        name: "Corte".parse().unwrap(),
+        description: Some("Com lavagem.\nE conversa.".parse().unwrap()),
+        duration_minutes: 60,
+        interval_minutes: 30,
+        price: price(),
+        buffer_before_minutes: 5,
+        buffer_after_minutes: 10,
+        capacity: 3,
+    };
+    Service { id: service_id(), offer }
+}
+
+fn schedule() -> Schedule {
+    let mut schedule = Schedule {
+        zone: Zone::SAO_PAULO,
+        weekly: WeeklyHours::classic(),
+        overrides: Default::default(),
+        policy: Policy::classic(),
+    };
+    schedule.overrides.insert("2026-12-25".parse().unwrap(), windows("[]"));
+    schedule
+}
+
+fn terms() -> Box<Terms> {
+    let contact = Contact {
+        name: "Ana Lima".parse().unwrap(),
+        email: "ana@example.com".parse().unwrap(),
+        phone: Some("+55 11 91234-5678".parse().unwrap()),
+    };
+    Box::new(Terms {
+        provider: provider(),
+        provider_account: account(),
+        client: account(),
+        contact: Personal::of(account(), contact),
+        measure: measure(),
+        service_name: "Corte".parse().unwrap(),
+        zone: Zone::SAO_PAULO,
+        price: price(),
+        client_notes: Some(Personal::of(account(), "Curto\tatrás".parse().unwrap())),
+    })
+}
+
+fn parties() -> Parties {
+    Parties { provider: provider(), provider_account: account(), client: account() }
+}
+
+/// One of every event, with every optional field.
+fn one_of_each() -> Vec<Event> {
+    let reason = || Some(Personal::of(account(), "Imprevisto".parse().unwrap()));
+    let business_name = || Personal::of(account(), "Salão da Bia".parse().unwrap());
+    let day = "2026-03-03".parse().unwrap();
+    let (slot, from, to) = (span(), span(), span());
+    vec![
+        AccountEvent::AccountRegistered {
+            name: Personal::of(account(), "Ana Lima".parse().unwrap()),
+            email: Personal::of(account(), "ana@example.com".parse().unwrap()),
+            phone: Some(Personal::of(account(), "11 91234-5678".parse().unwrap())),
+            locale: Locale::PtBr,
+            roles: vec![Role::Client, Role::Provider],
+        }
+        .into(),
+        AccountEvent::RegistrationAttempted {}.into(),
+        AccountEvent::EmailConfirmed {}.into(),
+        AccountEvent::RoleGranted { role: Role::Provider }.into(),
+        ProviderEvent::ProviderOpened {
+            account: account(),
+            slug: "salao-da-bia".parse().unwrap(),
+            business_name: business_name(),
+            hourly_rate: price(),
+            schedule: schedule(),
+        }
+        .into(),
+        ProviderEvent::ProfileChanged { business_name: business_name(), hourly_rate: price() }
+            .into(),
+        ProviderEvent::WeeklyHoursSet { zone: Zone::SAO_PAULO, weekly: WeeklyHours::classic() }
+            .into(),
+        ProviderEvent::DayOverridden {
+            day,
+            windows: windows(r#"[{"from":"09:00","to":"10:30"}]"#),
+        }
+        .into(),
+        ProviderEvent::OverrideRemoved { day }.into(),
+        ProviderEvent::PolicySet { policy: Policy::classic() }.into(),
+        ProviderEvent::ServiceAdded { service: service() }.into(),
+        ProviderEvent::ServiceChanged { service: service() }.into(),
+        ProviderEvent::ServiceRemoved { service: service_id() }.into(),
+        AgendaEvent::SlotTaken {
+            provider: provider(),
+            day,
+            appointment: appointment(),
+            slot,
+            span: measure().buffered(slot),
+            service: service_id(),
+            capacity: 3,
+        }
+        .into(),
+        AgendaEvent::SlotFreed { provider: provider(), day, appointment: appointment() }.into(),
+        AppointmentEvent::AppointmentBooked { terms: terms(), slot, status: Status::Pending }
+            .into(),
+        AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
+        AppointmentEvent::AppointmentDeclined { parties: parties(), slot, reason: reason() }.into(),
+        AppointmentEvent::AppointmentCancelled {
+            parties: parties(),
+            slot,
+            by: Side::Client,
+            reason: reason(),
+        }
+        .into(),
+        AppointmentEvent::AppointmentRescheduled {
+            parties: parties(),
+            from,
+            to,
+            by: Side::Provider,
+            status: Status::Confirmed,
+        }
+        .into(),
+        NotificationFeedEvent::NotificationRead {
+            account: account(),
+            notification: "3:1042".parse().unwrap(),
+        }
+        .into(),
+        NotificationFeedEvent::AllNotificationsRead { account: account(), until: span().start }
+            .into(),
+    ]
+}

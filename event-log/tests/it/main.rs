@@ -1,0 +1,16 @@
+//! The log against a real Postgres. Every fault is tried with 1 and with 7 partitions.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+mod append;
+mod common;
+mod crash;
+mod executor;
+mod golden;
+mod loading;
+mod model;
+mod personal;
+mod postgres_es;
+mod projecting;
+mod races;
+mod verifying;
