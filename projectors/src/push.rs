@@ -82,6 +82,10 @@ impl Projector for NotificationPush {
         (!recipients(&event.event).is_empty()).then(|| event.at.to_string())
     }
 
+    fn parks(&self) -> bool {
+        false
+    }
+
     async fn position(&self, partition: Partition) -> Result<u64, ApplyError> {
         Ok(self.positions.get(partition))
     }

@@ -3,29 +3,38 @@
 //! A shared projector (its read model lives in Postgres, Redis or MongoDB) takes each partition by an
 //! expiring lease with a fencing epoch, so that many processes can run it and one works. A local one (its
 //! read model lives in this process) has no lease and starts at the head. Either way: tail, apply, move
-//! the checkpoint, wait.
+//! the checkpoint, wait. For example `read-tables` stands at 3:17 and is woken: it reads 3:18 to 3:30, writes
+//! thirteen rows and its checkpoint 3:30 in one transaction, and waits again.
 //!
-//! A batch that fails because something is away is tried again, later each time. A batch that fails for
-//! another reason is taken apart; the event that cannot be applied parks its document, with all later
-//! events of that document, and the others flow. [`retry`] applies what is parked again, in order.
+//! A batch that fails because something is away is tried again, later each time; one that fails for long
+//! gives back the lease, in case another process fares better. A batch that holds a poisonous event is taken
+//! apart; the event that cannot be applied parks its document, with all later events of that document, and
+//! the others flow. [`retry`](crate::retry::retry) applies what is parked again, in order.
 //!
 //! A crash between data and checkpoint means that a batch is applied again; every projector's writes are
-//! guarded so that twice equals once.
+//! guarded so that twice equals once. A parked event is noted before the checkpoint passes it, so it is either
+//! parked or not yet passed.
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use domain::position::{Partition, Position};
-use event_log::checkpoints::CheckpointError;
+use domain::position::Partition;
 use event_log::leases::{self, Lease};
-use event_log::{LogError, Recorded, parked};
+use event_log::{Recorded, parked};
+use futures_util::FutureExt;
+use metrics::{Counter, Gauge, Histogram};
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+pub use crate::failure::ApplyError;
+pub use crate::retry::{Retried, retry};
 use crate::tail::SharedTail;
 
 /// The most events of one batch.
@@ -38,48 +47,12 @@ const POLL: Duration = Duration::from_millis(250);
 const TRIES: u32 = 3;
 /// The longest pause between two tries of a batch that fails because something is away.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// After so many failures in a row, some 15 s, the lease is given back.
+const GIVE_BACK: u32 = 10;
 /// How often an idle projector is told so.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often parked documents are looked at for a retry.
+/// How often parked documents are looked at, as long as there are any: a retry may have freed them.
 const PARKED_POLL: Duration = Duration::from_secs(1);
-
-/// Why a batch was not applied.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// Something is away; the same batch may work later.
-    #[error("a store is away")]
-    Away(#[source] Box<dyn Error + Send + Sync>),
-    /// Another process took the lease, or the checkpoint moved: stop working on this partition.
-    #[error("the partition is somebody else's now")]
-    Lost,
-    /// The batch holds an event that cannot be applied.
-    #[error("an event cannot be applied")]
-    Poison(#[source] Box<dyn Error + Send + Sync>),
-}
-
-impl From<LogError> for ApplyError {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::Database(error) => error.into(),
-            error => Self::Poison(error.into()),
-        }
-    }
-}
-
-impl From<CheckpointError> for ApplyError {
-    fn from(error: CheckpointError) -> Self {
-        match error {
-            CheckpointError::Moved => Self::Lost,
-            CheckpointError::Database(error) => error.into(),
-        }
-    }
-}
-
-impl From<sqlx::Error> for ApplyError {
-    fn from(error: sqlx::Error) -> Self {
-        if crate::is_away(&error) { Self::Away(error.into()) } else { Self::Poison(error.into()) }
-    }
-}
 
 /// Consecutive events of one partition, less those the projector does not care for or that are parked.
 #[derive(Debug)]
@@ -112,6 +85,12 @@ pub trait Projector: Send + Sync + 'static {
     /// The document an event changes, such as `appointment/<id>`; `None` if it changes none.
     fn document(&self, event: &Recorded) -> Option<String>;
 
+    /// Whether an event that cannot be applied parks its document. A projector whose readers could not tell
+    /// that something is missing stops instead, and tries again.
+    fn parks(&self) -> bool {
+        true
+    }
+
     /// Up to where a partition has been applied.
     async fn position(&self, partition: Partition) -> Result<u64, ApplyError>;
 
@@ -133,10 +112,11 @@ pub enum Sharing {
     Local,
 }
 
-/// Runs projectors until told to stop.
+/// Runs projectors until told to stop. Dropping it ends them at once, as a crash would.
 pub struct Runner {
     tail: Arc<SharedTail>,
     owner: String,
+    lease: Duration,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -144,7 +124,15 @@ pub struct Runner {
 impl Runner {
     /// A runner of this process.
     pub fn new(tail: Arc<SharedTail>, stop: CancellationToken) -> Self {
-        Self { tail, owner: Uuid::now_v7().to_string(), stop, tasks: JoinSet::new() }
+        let owner = Uuid::now_v7().to_string();
+        Self { tail, owner, lease: LEASE, stop, tasks: JoinSet::new() }
+    }
+
+    /// Takes leases for this long instead of [`LEASE`].
+    #[must_use]
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
     }
 
     /// Starts a projector on every partition.
@@ -155,9 +143,11 @@ impl Runner {
                 projector: projector.clone(),
                 partition,
                 owner: self.owner.clone(),
+                lease: self.lease,
                 stop: self.stop.clone(),
                 parked: HashSet::new(),
-                parked_seen: None,
+                parked_seen: Instant::now(),
+                gauges: Gauges::of(projector.name(), partition),
             };
             self.tasks.spawn(follower.run(sharing));
         }
@@ -175,120 +165,158 @@ struct Follower {
     projector: Arc<dyn Projector>,
     partition: Partition,
     owner: String,
+    lease: Duration,
     stop: CancellationToken,
+    /// The documents that are parked. Only whoever holds the lease parks, so an empty set stays true.
     parked: HashSet<String>,
-    parked_seen: Option<Instant>,
+    parked_seen: Instant,
+    gauges: Gauges,
+}
+
+/// Where a follower stands on its partition.
+struct Progress {
+    at: u64,
+    /// Whether there may be something behind `at`.
+    news: bool,
+    /// When the projector was last told that it idles, or applied something.
+    told: Option<Instant>,
 }
 
 impl Follower {
     async fn run(mut self, sharing: Sharing) {
         let mut pause = Pause::default();
         while !self.stop.is_cancelled() {
+            let started = Instant::now();
             let ended = match sharing {
-                Sharing::Local => self.follow(None).await,
+                Sharing::Local => self.follow(None, &self.stop.clone()).await,
                 Sharing::Leased => self.lead().await,
             };
+            if started.elapsed() > MAX_PAUSE {
+                pause = Pause::default();
+            }
             match ended {
-                Ok(()) | Err(ApplyError::Lost) => {}
+                Ok(()) => pause = Pause::default(),
                 Err(error) => {
-                    let causes = crate::causes(&error);
-                    tracing::warn!(projector = self.projector.name(), partition = %self.partition, error = %causes,
-                        "projector {} stopped on partition {}; trying again", self.projector.name(), self.partition);
+                    self.complain(&error);
+                    pause.wait(&self.stop).await;
                 }
             }
-            pause.wait(&self.stop).await;
         }
+        self.gauges.stand_by();
     }
 
     /// Takes the lease if it is free, follows while it holds, gives it back.
     async fn lead(&mut self) -> Result<(), ApplyError> {
-        let pool = self.tail.log().pool();
+        let pool = self.tail.log().pool().clone();
         let name = self.projector.name();
-        let Some(lease) = leases::acquire(pool, name, self.partition, &self.owner, LEASE).await?
-        else {
-            self.sleep(LEASE / 5).await;
+        let lease = leases::acquire(&pool, name, self.partition, &self.owner, self.lease).await?;
+        let Some(lease) = lease else {
+            self.gauges.stand_by();
+            // Not all at once: the others wait for the same instant.
+            let nap = (self.lease / 5).mul_f64(0.5 + rand::random::<f64>() / 2.0);
+            let _ = tokio::time::timeout(nap, self.stop.cancelled()).await;
             return Ok(());
         };
         tracing::debug!(projector = name, partition = %self.partition, epoch = lease.epoch, "lease taken");
-        let ended = self.follow(Some(&lease)).await;
-        if let Err(error) = leases::release(self.tail.log().pool(), &lease).await {
+        self.gauges.leading.set(1.0);
+        // Renewed beside the work, for a batch may take longer than a lease. The work is never cut off in the
+        // middle of a transaction: it looks between two batches, and its checkpoint is guarded by the epoch.
+        let halt = self.stop.child_token();
+        let keeper =
+            AbortOnDropHandle::new(tokio::spawn(keep(pool.clone(), lease.clone(), halt.clone())));
+        let ended = self.follow(Some(&lease), &halt).await;
+        drop(keeper);
+        if let Err(error) = leases::release(&pool, &lease).await {
             tracing::debug!(%error, "a lease was not given back; it expires");
         }
-        ended
+        if ended.is_ok() && !self.stop.is_cancelled() { Err(ApplyError::Lost) } else { ended }
     }
 
-    async fn follow(&mut self, lease: Option<&Lease>) -> Result<(), ApplyError> {
-        let mut at = self.projector.position(self.partition).await?;
-        let mut renewed = Instant::now();
+    async fn follow(
+        &mut self,
+        lease: Option<&Lease>,
+        halt: &CancellationToken,
+    ) -> Result<(), ApplyError> {
+        let at = self.projector.position(self.partition).await?;
+        let mut progress = Progress { at, news: true, told: None };
         let mut pause = Pause::default();
-        let mut idle: Option<Instant> = None;
-        self.parked_seen = None;
-        while !self.stop.is_cancelled() {
-            if let Some(lease) = lease
-                && renewed.elapsed() > LEASE / 3
-            {
-                if !leases::renew(self.tail.log().pool(), lease).await? {
-                    return Err(ApplyError::Lost);
-                }
-                renewed = Instant::now();
-            }
+        if lease.is_some() {
             self.look_at_parked().await?;
-            if idle.is_none_or(|last| last.elapsed() > IDLE) {
-                self.projector.idle(self.partition, at).await?;
-                idle = Some(Instant::now());
-            }
-            let events = self.tail.read(self.partition, at, BATCH).await?;
-            let Some(last) = events.last() else {
-                self.report_lag(0, None);
-                let stop = self.stop.clone();
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    waited = self.tail.wait(self.partition, at, POLL) => waited?,
+        }
+        while !halt.is_cancelled() {
+            match self.step(&mut progress, lease, halt).await {
+                Ok(()) => pause = Pause::default(),
+                Err(ApplyError::Lost) => return Err(ApplyError::Lost),
+                Err(error) if pause.tries >= GIVE_BACK => return Err(error),
+                Err(error) => {
+                    self.complain(&error);
+                    progress.news = true;
+                    self.report_lag(progress.at, None).await;
+                    pause.wait(halt).await;
                 }
-                continue;
-            };
-            let to = last.at.number;
-            match self.apply(&events, at, to, lease).await {
-                Ok(()) => {
-                    at = to;
-                    idle = Some(Instant::now());
-                    pause = Pause::default();
-                    self.report_lag(0, Some(last));
-                }
-                Err(ApplyError::Away(error)) => {
-                    let causes = crate::causes(&*error);
-                    tracing::warn!(projector = self.projector.name(), partition = %self.partition, error = %causes,
-                        "projector {} waits on partition {}: a store is away", self.projector.name(), self.partition);
-                    self.report_lag(to - at, None);
-                    pause.wait(&self.stop).await;
-                }
-                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Applies a batch; one that holds poison is taken apart, and the poison parked.
+    /// Applies what is next, or waits for it.
+    async fn step(
+        &mut self,
+        progress: &mut Progress,
+        lease: Option<&Lease>,
+        halt: &CancellationToken,
+    ) -> Result<(), ApplyError> {
+        if !self.parked.is_empty() && self.parked_seen.elapsed() > PARKED_POLL {
+            self.look_at_parked().await?;
+        }
+        if progress.told.is_none_or(|told| told.elapsed() > IDLE) {
+            self.projector.idle(self.partition, progress.at).await?;
+            progress.told = Some(Instant::now());
+        }
+        let events = if progress.news {
+            self.tail.read(self.partition, progress.at, BATCH).await?
+        } else {
+            Vec::new()
+        };
+        let Some(last) = events.last() else {
+            self.gauges.caught_up();
+            tokio::select! {
+                () = halt.cancelled() => {}
+                news = self.tail.wait(self.partition, progress.at, POLL) => progress.news = news?,
+            }
+            return Ok(());
+        };
+        self.apply(&events, &mut progress.at, lease).await?;
+        progress.told = Some(Instant::now());
+        self.report_lag(progress.at, Some(last)).await;
+        Ok(())
+    }
+
+    /// Applies a batch; one that holds poison is taken apart, and the poison parked. `at` moves as far as
+    /// it came.
     async fn apply(
         &mut self,
         events: &[Arc<Recorded>],
-        from: u64,
-        to: u64,
+        at: &mut u64,
         lease: Option<&Lease>,
     ) -> Result<(), ApplyError> {
         let started = Instant::now();
-        let applied = self.try_apply(events, Move { from, to }, lease).await;
-        metrics::histogram!("pontual_projector_batch_seconds", "projector" => self.projector.name())
-            .record(started.elapsed().as_secs_f64());
-        let Err(ApplyError::Poison(_)) = applied else { return applied };
-        let mut from = from;
+        let applied = self.try_apply(events, at, lease).await;
+        self.gauges.batch_seconds.record(started.elapsed().as_secs_f64());
+        let Err(ApplyError::Poison(poison)) = applied else { return applied };
+        if lease.is_none() || !self.projector.parks() {
+            return Err(ApplyError::Poison(poison));
+        }
         for event in events {
-            let step = Move { from, to: event.at.number };
-            let mut tries = 0;
+            let mut tries = 1;
             loop {
-                match self.try_apply(std::slice::from_ref(event), step, lease).await {
-                    Err(ApplyError::Poison(error)) if tries + 1 >= TRIES => {
-                        self.park(event, &*error).await?;
+                match self.try_apply(std::slice::from_ref(event), at, lease).await {
+                    Err(ApplyError::Poison(error)) if tries >= TRIES => {
+                        // Without a document it is not the event that is poisonous.
+                        let Some(document) = self.projector.document(event) else {
+                            return Err(ApplyError::Poison(error));
+                        };
+                        self.park(event, document, &*error, lease).await?;
                     }
                     Err(ApplyError::Poison(_)) => tries += 1,
                     other => {
@@ -297,7 +325,6 @@ impl Follower {
                     }
                 }
             }
-            from = event.at.number;
         }
         Ok(())
     }
@@ -306,137 +333,145 @@ impl Follower {
     async fn try_apply(
         &mut self,
         events: &[Arc<Recorded>],
-        checkpoint: Move,
+        at: &mut u64,
         lease: Option<&Lease>,
     ) -> Result<(), ApplyError> {
+        let Some(to) = events.last().map(|last| last.at.number) else { return Ok(()) };
         let mut batch = Batch {
             partition: self.partition,
             events: Vec::with_capacity(events.len()),
-            checkpoint: Some(checkpoint),
+            checkpoint: Some(Move { from: *at, to }),
             lease,
         };
         for event in events {
-            match self.projector.document(event) {
-                None => {}
-                Some(document) => {
-                    let parked = self.parked.contains(&document)
-                        && self.park_behind(&document, event.at).await?;
-                    if !parked {
-                        batch.events.push(event);
-                    }
-                }
+            let Some(document) = self.projector.document(event) else { continue };
+            if !self.parked.contains(&document) || !self.park_behind(event, &document).await? {
+                batch.events.push(event);
             }
         }
-        self.projector.apply(&batch).await
+        // A panic is this batch's: caught here it parks one document, and not the whole partition.
+        match AssertUnwindSafe(self.projector.apply(&batch)).catch_unwind().await {
+            Ok(applied) => applied?,
+            Err(_) => return Err(ApplyError::Poison("the projector panicked".into())),
+        }
+        *at = to;
+        Ok(())
     }
 
     async fn park(
         &mut self,
         event: &Recorded,
+        document: String,
         error: &(dyn Error + Send + Sync + 'static),
+        lease: Option<&Lease>,
     ) -> Result<(), ApplyError> {
+        let pool = self.tail.log().pool();
+        // Whoever lost the lease parks nothing: the next holder may have applied it.
+        if let Some(lease) = lease
+            && !leases::renew(pool, lease).await?
+        {
+            return Err(ApplyError::Lost);
+        }
         let name = self.projector.name();
-        let document = self.projector.document(event).unwrap_or_else(|| event.stream.to_string());
         let causes = crate::causes(error);
         tracing::error!(projector = name, position = %event.at, %document, error = %causes,
             "event {} cannot be applied by {name}; its document is parked", event.at);
-        metrics::counter!("pontual_projector_parked_total", "projector" => name).increment(1);
-        let mut connection = self.tail.log().pool().acquire().await?;
+        self.gauges.parked.increment(1);
+        let mut connection = pool.acquire().await?;
         parked::park(&mut connection, name, &document, event.at, &causes).await?;
         self.parked.insert(document);
         Ok(())
     }
 
     /// Parks an event behind an earlier one of its document; `false` if the document was freed meanwhile.
-    async fn park_behind(&self, document: &str, at: Position) -> Result<bool, ApplyError> {
+    async fn park_behind(&self, event: &Recorded, document: &str) -> Result<bool, ApplyError> {
         let pool = self.tail.log().pool();
-        Ok(parked::park_behind(pool, self.projector.name(), document, at).await?)
+        Ok(parked::park_behind(pool, self.projector.name(), document, event.at).await?)
     }
 
-    /// Once a second: which documents are parked.
     async fn look_at_parked(&mut self) -> Result<(), ApplyError> {
-        if self.parked_seen.is_some_and(|seen| seen.elapsed() < PARKED_POLL) {
-            return Ok(());
-        }
         let mut connection = self.tail.log().pool().acquire().await?;
         let documents =
             parked::documents(&mut connection, self.projector.name(), self.partition).await?;
         self.parked = documents.into_iter().collect();
-        self.parked_seen = Some(Instant::now());
+        self.parked_seen = Instant::now();
         Ok(())
     }
 
-    fn report_lag(&self, behind: u64, last: Option<&Arc<Recorded>>) {
-        let labels = [
-            ("projector", self.projector.name().to_owned()),
-            ("partition", self.partition.to_string()),
-        ];
+    fn complain(&self, error: &ApplyError) {
+        let (name, partition) = (self.projector.name(), self.partition);
+        let causes = crate::causes(error);
+        if matches!(error, ApplyError::Lost) {
+            tracing::info!(projector = name, %partition, "projector {name} begins again on partition {partition}");
+        } else {
+            self.gauges.failures.increment(1);
+            tracing::warn!(projector = name, %partition, error = %causes,
+                "projector {name} waits on partition {partition}: {causes}");
+        }
+    }
+
+    /// How far behind it is: in events, and by the age of the oldest that is not applied, as far as is known
+    /// without reading it.
+    async fn report_lag(&self, at: u64, last: Option<&Arc<Recorded>>) {
+        let head = self.tail.head(self.partition).await;
+        let Some(behind) = head.checked_sub(at).filter(|behind| *behind > 0) else {
+            return self.gauges.caught_up();
+        };
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        metrics::gauge!("pontual_projector_behind_events", &labels).set(behind as f64);
-        let seconds = last.map_or(0.0, |event| {
-            let lag = self.tail.log().clock().now() - event.recorded_at;
-            lag.to_std().unwrap_or_default().as_secs_f64()
-        });
-        metrics::gauge!("pontual_projector_lag_seconds", &labels).set(seconds);
-    }
-
-    async fn sleep(&self, time: Duration) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep(time) => {}
+        self.gauges.behind_events.set(behind as f64);
+        if let Some(last) = last {
+            let lag = self.tail.log().clock().now() - last.recorded_at;
+            self.gauges.lag_seconds.set(lag.to_std().unwrap_or_default().as_secs_f64());
         }
     }
 }
 
-/// What a retry of parked events did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retried {
-    /// Events that were applied.
-    pub applied: u64,
-    /// Documents that are still parked.
-    pub still_parked: u64,
-}
-
-/// Applies parked events again, document by document, in order; what fails again stays parked.
-///
-/// A document's rows are locked meanwhile, so the running projector waits with the document's next event
-/// and then finds it free, or parks the event behind.
-pub async fn retry(tail: &SharedTail, projector: &dyn Projector) -> Result<Retried, ApplyError> {
-    let (log, name) = (tail.log(), projector.name());
-    let mut retried = Retried::default();
-    for partition in log.partitions().all() {
-        let mut connection = log.pool().acquire().await?;
-        let documents = parked::documents(&mut connection, name, partition).await?;
-        drop(connection);
-        for document in documents {
-            let mut transaction = log.pool().begin().await?;
-            let rows = parked::take_for_retry(&mut transaction, name, partition, &document).await?;
-            for row in rows {
-                let events = log.tail(partition, row.at.number - 1, 1).await?;
-                let batch = Batch {
-                    partition,
-                    events: events.iter().collect(),
-                    checkpoint: None,
-                    lease: None,
-                };
-                match projector.apply(&batch).await {
-                    Ok(()) => {
-                        parked::remove(&mut transaction, name, &document, row.at).await?;
-                        retried.applied += 1;
-                    }
-                    Err(ApplyError::Poison(error)) => {
-                        let causes = crate::causes(&*error);
-                        parked::park(&mut transaction, name, &document, row.at, &causes).await?;
-                        retried.still_parked += 1;
-                        break;
-                    }
-                    Err(other) => return Err(other),
-                }
-            }
-            transaction.commit().await?;
+/// Renews a lease until it is lost, and then says so.
+async fn keep(pool: PgPool, lease: Lease, halt: CancellationToken) {
+    loop {
+        tokio::time::sleep(lease.ttl / 3).await;
+        match leases::renew(&pool, &lease).await {
+            Ok(true) => {}
+            Ok(false) => return halt.cancel(),
+            // Perhaps the next time; if not, somebody else finds the lease expired.
+            Err(error) => tracing::debug!(%error, "a lease was not renewed"),
         }
     }
-    Ok(retried)
+}
+
+/// What a follower says of itself. A process that does not hold the lease reports nothing behind, so that the
+/// sum over all processes is the truth.
+struct Gauges {
+    leading: Gauge,
+    behind_events: Gauge,
+    lag_seconds: Gauge,
+    batch_seconds: Histogram,
+    failures: Counter,
+    parked: Counter,
+}
+
+impl Gauges {
+    fn of(projector: &'static str, partition: Partition) -> Self {
+        let labels = [("projector", projector.to_owned()), ("partition", partition.to_string())];
+        Self {
+            leading: metrics::gauge!("pontual_projector_leading", &labels),
+            behind_events: metrics::gauge!("pontual_projector_behind_events", &labels),
+            lag_seconds: metrics::gauge!("pontual_projector_lag_seconds", &labels),
+            batch_seconds: metrics::histogram!("pontual_projector_batch_seconds", "projector" => projector),
+            failures: metrics::counter!("pontual_projector_failures_total", "projector" => projector),
+            parked: metrics::counter!("pontual_projector_parked_total", "projector" => projector),
+        }
+    }
+
+    fn caught_up(&self) {
+        self.behind_events.set(0.0);
+        self.lag_seconds.set(0.0);
+    }
+
+    fn stand_by(&self) {
+        self.leading.set(0.0);
+        self.caught_up();
+    }
 }
 
 /// Pauses between tries: 50 ms, doubling, with jitter, at most [`MAX_PAUSE`].
@@ -448,11 +483,8 @@ struct Pause {
 impl Pause {
     async fn wait(&mut self, stop: &CancellationToken) {
         let doubled = Duration::from_millis(50).saturating_mul(1 << self.tries.min(8));
-        self.tries += 1;
+        self.tries = self.tries.saturating_add(1);
         let time = doubled.min(MAX_PAUSE).mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(time) => {}
-        }
+        let _ = tokio::time::timeout(time, stop.cancelled()).await;
     }
 }

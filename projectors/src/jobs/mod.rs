@@ -4,6 +4,9 @@
 //! and deletes it. For example `AccountRegistered` at 2:17 becomes the job `ConfirmEmailMail`, which is
 //! rendered from the log when it is sent.
 //!
+//! A job that fails comes back later and later, and is given up after twelve attempts: a dead letter, which can be
+//! listed ([`dead`]) and begun anew ([`revive`]).
+//!
 //! A crash while a job runs leaves it locked until its lock expires; then it runs again. The one window
 //! in which something can happen twice is between the effect and the delete: a mail's Message-ID is the
 //! job's id, so the second copy is recognisable.
@@ -121,33 +124,41 @@ pub async fn insert(
 }
 
 /// Takes the most urgent job that is due, if there is one. Nobody else gets it while its lock holds.
+///
+/// A job that cannot even be begun is put back as if it had failed: one whose kind only a newer version of this
+/// program knows, or whose every attempt ended with its process.
 pub async fn take(pool: &PgPool, now: Instant) -> sqlx::Result<Option<TakenJob>> {
-    let row = sqlx::query(
-        "UPDATE jobs SET attempts = attempts + 1, locked_until = $2
-         WHERE id = (
-             SELECT id FROM jobs
-             WHERE dead_at IS NULL AND run_at <= $1 AND (locked_until IS NULL OR locked_until <= $1)
-             ORDER BY priority, run_at
-             FOR UPDATE SKIP LOCKED
-             LIMIT 1)
-         RETURNING id, kind, payload::text AS payload, attempts, max_attempts",
-    )
-    .bind(now)
-    .bind(now + LOCK)
-    .fetch_optional(pool)
-    .await?;
-    row.map(|row| {
-        let task = Task::read(row.get("kind"), row.get("payload"))
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        let count = |column| u32::try_from(row.get::<i32, _>(column)).unwrap_or_default();
-        Ok(TakenJob {
-            id: row.get("id"),
-            task,
-            attempt: count("attempts"),
-            max_attempts: count("max_attempts"),
-        })
-    })
-    .transpose()
+    loop {
+        let row = sqlx::query(
+            "UPDATE jobs SET attempts = attempts + 1, locked_until = $2
+             WHERE id = (
+                 SELECT id FROM jobs
+                 WHERE dead_at IS NULL AND run_at <= $1
+                   AND (locked_until IS NULL OR locked_until <= $1)
+                 ORDER BY priority, run_at
+                 FOR UPDATE SKIP LOCKED
+                 LIMIT 1)
+             RETURNING id, kind, payload::text AS payload, attempts, max_attempts",
+        )
+        .bind(now)
+        .bind(now + LOCK)
+        .fetch_optional(pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let id: Uuid = row.try_get("id")?;
+        let count = |column| {
+            row.try_get::<i32, _>(column).map(|count| u32::try_from(count).unwrap_or_default())
+        };
+        let (attempt, max_attempts) = (count("attempts")?, count("max_attempts")?);
+        let error = match Task::read(row.try_get("kind")?, row.try_get("payload")?) {
+            Ok(task) if attempt <= max_attempts => {
+                return Ok(Some(TakenJob { id, task, attempt, max_attempts }));
+            }
+            Ok(_) => "it was begun as often as it may be, and never ended",
+            Err(_) => "its kind or payload is unknown to this version",
+        };
+        put_back(pool, id, attempt, attempt >= max_attempts, error, now, 0.5).await?;
+    }
 }
 
 /// Marks a job done.
@@ -172,19 +183,89 @@ pub async fn fail(
     jitter: f64,
 ) -> sqlx::Result<()> {
     let dead = job.attempt >= job.max_attempts;
+    put_back(pool, job.id, job.attempt, dead, error, now, jitter).await
+}
+
+/// Whoever took the job since then has another attempt, and keeps it.
+async fn put_back(
+    pool: &PgPool,
+    id: Uuid,
+    attempt: u32,
+    dead: bool,
+    error: &str,
+    now: Instant,
+    jitter: f64,
+) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE jobs SET locked_until = NULL, last_error = left($2, 500), run_at = $3,
-                dead_at = CASE WHEN $4 THEN $5 END
-         WHERE id = $1",
+        "UPDATE jobs SET locked_until = NULL, last_error = left($3, 500), run_at = $4,
+                dead_at = CASE WHEN $5 THEN $6::timestamptz END
+         WHERE id = $1 AND attempts = $2",
     )
-    .bind(job.id)
+    .bind(id)
+    .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
     .bind(error)
-    .bind(now + backoff(job.attempt, jitter))
+    .bind(now + backoff(attempt, jitter))
     .bind(dead)
     .bind(now)
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// A job that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadJob {
+    /// Its id.
+    pub id: Uuid,
+    /// What it was to do.
+    pub kind: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why it failed the last time.
+    pub error: String,
+    /// When it was given up.
+    pub dead_at: Instant,
+}
+
+/// Jobs that were given up, the oldest first.
+pub async fn dead(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<DeadJob>> {
+    let rows: Vec<(Uuid, String, i32, Option<String>, Instant)> = sqlx::query_as(
+        "SELECT id, kind, attempts, last_error, dead_at FROM jobs WHERE dead_at IS NOT NULL
+         ORDER BY dead_at, id LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let dead = |(id, kind, attempts, error, dead_at): (Uuid, String, i32, Option<String>, _)| {
+        let (attempts, error) = (attempts.unsigned_abs(), error.unwrap_or_default());
+        DeadJob { id, kind, attempts, error, dead_at }
+    };
+    Ok(rows.into_iter().map(dead).collect())
+}
+
+/// Lets a job that was given up begin anew; `false` if there is no such job.
+pub async fn revive(pool: &PgPool, id: Uuid, now: Instant) -> sqlx::Result<bool> {
+    let revived = sqlx::query(
+        "UPDATE jobs SET dead_at = NULL, attempts = 0, locked_until = NULL, run_at = $2
+         WHERE id = $1 AND dead_at IS NOT NULL",
+    )
+    .bind(id)
+    .bind(now)
+    .execute(pool)
+    .await?;
+    Ok(revived.rows_affected() == 1)
+}
+
+/// Forgets jobs that were done before an instant, some at a time; says how many.
+pub async fn forget_done(pool: &PgPool, before: Instant) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query(
+        "DELETE FROM jobs_done WHERE id IN (
+             SELECT id FROM jobs_done WHERE done_at < $1 ORDER BY done_at LIMIT 5000)",
+    )
+    .bind(before)
+    .execute(pool)
+    .await?;
+    Ok(forgotten.rows_affected())
 }
 
 /// How many jobs wait, and how many were given up.

@@ -1,11 +1,19 @@
 //! The worker: takes due jobs, runs them, a few at a time, and drains gracefully (S4-36).
+//!
+//! For example one of its hands takes the job `ConfirmEmailMail`, loads the account, mails its link and marks the
+//! job done; told to stop, it ends that and takes no other. A crash in between leaves the job locked, and it is
+//! begun again when the lock has expired.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::account::Account;
 use domain::ids::AccountId;
 use event_log::EventLog;
+use futures_util::FutureExt;
+use http_kit::links::{EMAIL_CONFIRM, confirm_token};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +24,10 @@ use crate::mail::{MailError, Mailer, templates};
 const POLL: Duration = Duration::from_millis(500);
 /// No task may take longer; well under the lock of a taken job.
 const TASK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the table is counted and swept.
+const SWEEP: Duration = Duration::from_secs(15);
+/// How long it is remembered that a job was done: as long as commands are.
+const REMEMBER: TimeDelta = TimeDelta::days(30);
 
 /// What a worker needs.
 pub struct Worker {
@@ -38,6 +50,8 @@ enum TaskError {
     Mail(#[from] MailError),
     #[error("it took longer than {} s", TASK_TIMEOUT.as_secs())]
     TimedOut,
+    #[error("it panicked")]
+    Panicked,
 }
 
 impl Worker {
@@ -48,14 +62,15 @@ impl Worker {
         for _ in 0..worker.concurrency.max(1) {
             running.spawn(work(worker.clone(), stop.clone()));
         }
+        running.spawn(sweep(worker.log.clone(), stop));
         while running.join_next().await.is_some() {}
     }
 
     async fn execute(&self, job: &TakenJob) -> Result<(), TaskError> {
         match &job.task {
             Task::ConfirmEmailMail { account } => {
-                let token =
-                    http_kit::links::confirm_token(&self.log.derive_key("email-confirm"), *account);
+                let key = self.log.derive_key(EMAIL_CONFIRM);
+                let token = confirm_token(&key, *account);
                 let link = format!("{}/confirm#token={token}", self.public_url);
                 self.mail(job, *account, |recipient| templates::confirm_email(recipient, &link))
                     .await
@@ -112,8 +127,10 @@ async fn work(worker: Arc<Worker>, stop: CancellationToken) {
                 continue;
             }
         };
-        let done = match tokio::time::timeout(TASK_TIMEOUT, worker.execute(&job)).await {
-            Ok(done) => done,
+        let task = AssertUnwindSafe(worker.execute(&job)).catch_unwind();
+        let done = match tokio::time::timeout(TASK_TIMEOUT, task).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(TaskError::Panicked),
             Err(_) => Err(TaskError::TimedOut),
         };
         let now = worker.log.clock().now();
@@ -135,9 +152,25 @@ async fn work(worker: Arc<Worker>, stop: CancellationToken) {
     }
 }
 
-async fn pause(stop: &CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(POLL) => {}
+/// Says how long the queue is, and forgets what was done long ago.
+async fn sweep(log: EventLog, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let swept = async {
+            let (waiting, dead) = super::counts(log.pool()).await?;
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            {
+                metrics::gauge!("pontual_jobs_waiting").set(waiting as f64);
+                metrics::gauge!("pontual_jobs_dead").set(dead as f64);
+            }
+            super::forget_done(log.pool(), log.clock().now() - REMEMBER).await
+        };
+        if let Err(error) = swept.await {
+            tracing::debug!(%error, "the jobs were not counted");
+        }
+        let _ = tokio::time::timeout(SWEEP, stop.cancelled()).await;
     }
+}
+
+async fn pause(stop: &CancellationToken) {
+    let _ = tokio::time::timeout(POLL, stop.cancelled()).await;
 }

@@ -22,9 +22,7 @@ use domain::provider::{Provider, ProviderEvent};
 use domain::slots::Span;
 use event_log::{EventLog, Recorded, checkpoints};
 use moka::sync::Cache;
-use read_models::availability::{
-    AvailabilityCache, CacheBatch, CacheUnavailable, CacheWrite, DayDoc, ScheduleDoc,
-};
+use read_models::availability::{AvailabilityCache, CacheBatch, CacheWrite, DayDoc, ScheduleDoc};
 use read_models::fanout::Fanout;
 
 use crate::push::{LocalPositions, availability_hints};
@@ -126,12 +124,6 @@ impl AvailabilityProjector {
     }
 }
 
-impl From<CacheUnavailable> for ApplyError {
-    fn from(error: CacheUnavailable) -> Self {
-        Self::Away(error.into())
-    }
-}
-
 #[async_trait]
 impl Projector for AvailabilityProjector {
     fn name(&self) -> &'static str {
@@ -145,6 +137,11 @@ impl Projector for AvailabilityProjector {
             }
             Event::Account(_) | Event::NotificationFeed(_) => None,
         }
+    }
+
+    /// What was parked would be served as it was before, and readers could not tell.
+    fn parks(&self) -> bool {
+        false
     }
 
     async fn position(&self, partition: Partition) -> Result<u64, ApplyError> {
@@ -166,17 +163,12 @@ impl Projector for AvailabilityProjector {
             match &self.local {
                 Some(positions) => positions.set(batch.partition, to),
                 None => {
-                    let mut connection = self.log.pool().acquire().await?;
-                    let name = Self::NAME;
-                    checkpoints::advance(
-                        &mut connection,
-                        name,
-                        batch.partition,
-                        from,
-                        to,
-                        batch.lease,
-                    )
-                    .await?;
+                    // A transaction, so that nobody takes the lease between the look at it and the move.
+                    let mut transaction = self.log.pool().begin().await?;
+                    let (name, partition, lease) = (Self::NAME, batch.partition, batch.lease);
+                    checkpoints::advance(&mut transaction, name, partition, from, to, lease)
+                        .await?;
+                    transaction.commit().await?;
                 }
             }
         }

@@ -1,21 +1,25 @@
 //! Events → the notification feed: one document per recipient and event, and the marks of what was read.
 //!
 //! For example `AppointmentBooked` at 3:18 is a `new_booking` for the provider's account, named `3:18`. A
-//! crash between data and checkpoint repeats the batch, and the same documents are the same.
+//! crash between data and checkpoint repeats the batch, and the same documents are the same: a notification
+//! says what was true at its event, whenever it is written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::aggregate::{StreamId, Version};
 use domain::appointment::{Appointment, AppointmentEvent, Parties, Side, Status, Terms};
 use domain::event::Event;
-use domain::ids::{AccountId, AppointmentId, Id};
+use domain::ids::{AccountId, AppointmentId, Id, ProviderId};
 use domain::notification_feed::NotificationFeedEvent;
-use domain::position::Partition;
-use domain::provider::Provider;
+use domain::position::{Partition, Position};
+use domain::provider::{Provider, ProviderEvent};
 use event_log::{EventLog, Recorded};
+use moka::sync::Cache;
 use read_models::fanout::Fanout;
 use read_models::notifications::{
-    FeedBatch, FeedError, NewNotification, NotificationFeed, NotificationKind, PartyName, ReadMark,
+    FeedBatch, NewNotification, NotificationFeed, NotificationKind, PartyName, ReadMark,
 };
 
 use crate::push::notification_hints;
@@ -27,7 +31,25 @@ pub struct NotificationsProjector {
     feed: Arc<dyn NotificationFeed>,
     /// Where hints go, when fan-out is shared; a process' own fan-out is fed by [`crate::push`].
     shared_fanout: Option<Arc<dyn Fanout>>,
+    shops: Cache<ProviderId, Arc<ShopNames>>,
 }
+
+/// What a shop was called when. Opened personal data: kept for a minute at most.
+#[derive(Clone, Default)]
+struct ShopNames {
+    /// How many of its events were looked at.
+    version: Version,
+    /// Up to which event of the partition it is complete.
+    through: u64,
+    /// Each name, and the event it begins with.
+    names: Vec<(u64, Option<PartyName>)>,
+}
+
+/// How many shops' names are kept, and for how long.
+const SHOPS: u64 = 10_000;
+const KEEP: Duration = Duration::from_secs(60);
+/// How many events of a shop are read at a time.
+const PAGE: u32 = 500;
 
 impl NotificationsProjector {
     /// Its name.
@@ -39,7 +61,44 @@ impl NotificationsProjector {
         feed: Arc<dyn NotificationFeed>,
         shared_fanout: Option<Arc<dyn Fanout>>,
     ) -> Self {
-        Self { log, feed, shared_fanout }
+        let shops = Cache::builder().max_capacity(SHOPS).time_to_live(KEEP).build();
+        Self { log, feed, shared_fanout, shops }
+    }
+
+    /// What a shop was called at an event; `until` is the last event of the batch. A later name is not told, so
+    /// that a rebuild tells what was told the first time.
+    async fn shop_name(
+        &self,
+        provider: ProviderId,
+        at: Position,
+        until: u64,
+    ) -> Result<Option<PartyName>, ApplyError> {
+        let mut shop = self.shops.get(&provider).unwrap_or_default();
+        if shop.through < at.number {
+            let known = Arc::make_mut(&mut shop);
+            loop {
+                let stream = StreamId::of::<Provider>(provider);
+                let page = self.log.stream(stream, known.version, PAGE).await?;
+                for recorded in &page {
+                    known.version = recorded.sequence;
+                    if let Event::Provider(
+                        ProviderEvent::ProviderOpened { business_name, .. }
+                        | ProviderEvent::ProfileChanged { business_name, .. },
+                    ) = &recorded.event
+                    {
+                        let name = business_name.known().map(PartyName::from);
+                        known.names.push((recorded.at.number, name));
+                    }
+                }
+                if u32::try_from(page.len()).is_ok_and(|len| len < PAGE) {
+                    break;
+                }
+            }
+            known.through = until.max(at.number);
+            self.shops.insert(provider, shop.clone());
+        }
+        let then = shop.names.iter().rev().find(|(since, _)| *since <= at.number);
+        Ok(then.and_then(|(_, name)| name.clone()))
     }
 
     /// The notification of one notice, with what is needed from the appointment and the provider.
@@ -48,6 +107,7 @@ impl NotificationsProjector {
         recorded: &Recorded,
         event: &AppointmentEvent,
         notice: Notice,
+        until: u64,
     ) -> Result<NewNotification, ApplyError> {
         let appointment = AppointmentId::trusted(recorded.stream.id);
         let (start, old_start) = match event {
@@ -76,9 +136,7 @@ impl NotificationsProjector {
                 terms.contact.known().map(|contact| PartyName::from(&contact.name)),
             ),
             Side::Client => {
-                let provider = self.log.load::<Provider>(parties.provider).await?;
-                let shop = provider.state.shop.as_ref();
-                let name = shop.and_then(|shop| shop.business_name.known()).map(PartyName::from);
+                let name = self.shop_name(parties.provider, recorded.at, until).await?;
                 (parties.provider_account, name)
             }
         };
@@ -96,18 +154,6 @@ impl NotificationsProjector {
             old_start,
             zone: terms.zone,
         })
-    }
-}
-
-impl From<FeedError> for ApplyError {
-    fn from(error: FeedError) -> Self {
-        match error {
-            FeedError::Unavailable(source) => Self::Away(source),
-            FeedError::Gap { .. } => Self::Lost,
-            error @ (FeedError::Refused { .. }
-            | FeedError::Corrupt { .. }
-            | FeedError::Cursor(_)) => Self::Poison(error.into()),
-        }
     }
 }
 
@@ -132,11 +178,13 @@ impl Projector for NotificationsProjector {
     async fn apply(&self, batch: &Batch<'_>) -> Result<(), ApplyError> {
         let Move { from, to } = batch.checkpoint.unwrap_or(Move { from: 0, to: 0 });
         let (mut notifications, mut marks) = (Vec::new(), Vec::new());
+        let until = batch.events.last().map_or(to, |last| last.at.number);
         for recorded in &batch.events {
             match &recorded.event {
                 Event::Appointment(event) => {
                     for notice in notices(event).into_iter().flatten() {
-                        notifications.push(self.notification(recorded, event, notice).await?);
+                        let new = self.notification(recorded, event, notice, until).await?;
+                        notifications.push(new);
                     }
                 }
                 Event::NotificationFeed(event) => marks.push(mark(recorded, event)),

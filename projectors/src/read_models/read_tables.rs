@@ -16,7 +16,7 @@ use read_models::accounts::{AccountChange, AccountWrites};
 use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
 use read_models::providers::{ProviderChange, ProviderWrites};
 use read_models::services::{ServiceChange, ServiceWrites};
-use read_models::table::{Stamp, TableError};
+use read_models::table::Stamp;
 
 use crate::runner::{ApplyError, Batch, Projector};
 
@@ -32,17 +32,6 @@ impl ReadTables {
     /// The tables are in the log's database.
     pub fn new(log: EventLog) -> Self {
         Self { log }
-    }
-}
-
-impl From<TableError> for ApplyError {
-    fn from(error: TableError) -> Self {
-        match error {
-            TableError::Database { table: _, source } => source.into(),
-            error @ (TableError::Corrupt { .. }
-            | TableError::NoRow { .. }
-            | TableError::Cursor(_)) => Self::Poison(error.into()),
-        }
     }
 }
 
