@@ -273,6 +273,7 @@ impl EventLog {
             options,
         });
         let lanes = Arc::new(lane::Lanes::start(&core));
+        wake::watch_heads(&core);
         Ok(Self { core, lanes })
     }
 
@@ -322,8 +323,12 @@ impl EventLog {
 
     /// The heads of all partitions that have events.
     pub async fn heads(&self) -> Result<PositionToken, LogError> {
+        Self::heads_of(&self.core).await
+    }
+
+    pub(crate) async fn heads_of(core: &Core) -> Result<PositionToken, LogError> {
         let query = sqlx::query_as("SELECT partition, position FROM heads WHERE position > 0");
-        let rows: Vec<(i16, i64)> = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
+        let rows: Vec<(i16, i64)> = core.bounded(query.fetch_all(&core.pool)).await?;
         Ok(positions(rows))
     }
 
@@ -338,18 +343,16 @@ impl EventLog {
         let deadline = tokio::time::Instant::now() + at_most;
         let mut watch = self.core.wake.watch(partition);
         loop {
-            // What was seen before it is marked unseen again; so no change is missed between two looks.
-            let nudges = watch.borrow_and_update().nudges;
-            if watch.borrow().head > number || self.head(partition).await? > number {
+            let wake::Seen { head, nudges } = *watch.borrow_and_update();
+            if head > number {
                 return Ok(true);
             }
-            let until = deadline.min(tokio::time::Instant::now() + self.core.options.poll);
-            let woken = tokio::time::timeout_at(
-                until,
-                watch.wait_for(|seen| seen.head > number || seen.nudges != nudges),
-            );
-            if woken.await.is_err() && until == deadline {
-                return Ok(self.head(partition).await? > number);
+            let woken = watch.wait_for(|seen| seen.head > number || seen.nudges != nudges);
+            if tokio::time::timeout_at(deadline, woken).await.is_err() {
+                return Ok(false);
+            }
+            if watch.borrow().nudges != nudges {
+                self.core.wake.grown(partition, self.head(partition).await?);
             }
         }
     }

@@ -1,7 +1,14 @@
 //! Waking readers up. A hint, nothing more: the position is the truth.
+//!
+//! An append of this process wakes at once. What other processes append is seen by one task, which asks for
+//! all heads a few times a second while anybody waits, however many wait.
+
+use std::sync::{Arc, Weak};
 
 use domain::position::{Partition, PartitionCount};
 use tokio::sync::watch;
+
+use crate::{Core, EventLog};
 
 /// What is known of a partition without asking.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,4 +48,28 @@ impl Wake {
     pub(crate) fn watch(&self, partition: Partition) -> watch::Receiver<Seen> {
         self.0[usize::from(partition.0)].subscribe()
     }
+
+    fn anybody_waits(&self) -> bool {
+        self.0.iter().any(|watch| watch.receiver_count() > 0)
+    }
+}
+
+/// Looks at the heads for as long as the log is open and somebody waits.
+pub(crate) fn watch_heads(core: &Arc<Core>) {
+    let (every, core) = (core.options.poll, Arc::downgrade(core));
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(core) = Weak::upgrade(&core) else { return };
+            if !core.wake.anybody_waits() {
+                continue;
+            }
+            match EventLog::heads_of(&core).await {
+                Ok(heads) => {
+                    heads.positions().for_each(|at| core.wake.grown(at.partition, at.number))
+                }
+                Err(error) => tracing::debug!(%error, "the heads could not be looked at"),
+            }
+        }
+    });
 }
