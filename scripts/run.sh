@@ -12,7 +12,7 @@ source scripts/lib.sh
 begin_run run
 need_rust
 if [[ ! ${DATABASE_URL:-} ]] && ! postgres_bin >/dev/null; then install postgresql; fi
-end_run_quietly
 say "Building (the first time, some minutes) …"
-cargo build --release -p app
+job cargo build --release -p app
+end_run_quietly
 exec "$TARGET/release/pontual" serve --demo "$@"
