@@ -93,16 +93,7 @@ pub async fn insert(
     if jobs.is_empty() {
         return Ok(());
     }
-    let mut columns: (Vec<Uuid>, Vec<String>, Vec<String>, Vec<i16>, Vec<Instant>) =
-        Default::default();
-    for job in jobs {
-        let (kind, payload) = job.task.columns();
-        columns.0.push(job.id);
-        columns.1.push(kind);
-        columns.2.push(payload);
-        columns.3.push(job.priority as i16);
-        columns.4.push(job.run_at);
-    }
+    let (kinds, payloads): (Vec<_>, Vec<_>) = jobs.iter().map(|job| job.task.columns()).unzip();
     sqlx::query(
         "INSERT INTO jobs (id, kind, payload, priority, run_at, max_attempts, created_at)
          SELECT id, kind, payload::json, priority, run_at, $6, $7
@@ -111,11 +102,11 @@ pub async fn insert(
          WHERE NOT EXISTS (SELECT 1 FROM jobs_done WHERE jobs_done.id = new.id)
          ON CONFLICT (id) DO NOTHING",
     )
-    .bind(columns.0)
-    .bind(columns.1)
-    .bind(columns.2)
-    .bind(columns.3)
-    .bind(columns.4)
+    .bind(jobs.iter().map(|job| job.id).collect::<Vec<_>>())
+    .bind(kinds)
+    .bind(payloads)
+    .bind(jobs.iter().map(|job| job.priority as i16).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
     .bind(MAX_ATTEMPTS)
     .bind(now)
     .execute(connection)

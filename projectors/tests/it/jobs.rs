@@ -1,0 +1,271 @@
+//! Jobs: ordered once, taken once, tried again, given up, drained.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use domain::Instant;
+use domain::ids::{AccountId, Mint, RoutingSlot};
+use event_log::testing::TestDatabase;
+use event_log::{EventLog, Executor};
+use projectors::jobs::worker::Worker;
+use projectors::jobs::{self, NewJob, Priority, Task};
+use projectors::mail::{FolderMailer, MailError, Mailer, templates};
+use projectors::reactors::AccountMails;
+use projectors::runner::{Batch, Move, Projector as _};
+use sqlx::PgPool;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::common::*;
+
+fn now() -> Instant {
+    "2026-03-02T12:00:00Z".parse().unwrap()
+}
+
+fn account(n: u32) -> AccountId {
+    Mint::new([9; 32]).id(RoutingSlot::from_bits(1), n)
+}
+
+fn job(n: u32, priority: Priority, run_at: Instant) -> NewJob {
+    let task = Task::ConfirmEmailMail { account: account(n) };
+    NewJob { id: Uuid::from_u128(n.into()), task, priority, run_at }
+}
+
+async fn insert(pool: &PgPool, new: &[NewJob]) {
+    jobs::insert(&mut pool.acquire().await.unwrap(), new, now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_most_urgent_job_that_is_due_comes_first() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let minute = TimeDelta::minutes(1);
+    insert(
+        pool,
+        &[
+            job(1, Priority::Low, now() - minute),
+            job(2, Priority::High, now() + minute),
+            job(3, Priority::Normal, now() - minute),
+            job(4, Priority::High, now()),
+            job(5, Priority::Normal, now() - minute * 2),
+        ],
+    )
+    .await;
+    let mut taken = Vec::new();
+    while let Some(job) = jobs::take(pool, now()).await.unwrap() {
+        taken.push(job.id.as_u128());
+    }
+    assert_eq!(taken, [4, 5, 3, 1]);
+    assert_eq!(jobs::take(pool, now() + minute).await.unwrap().unwrap().id.as_u128(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_workers_do_every_job_once() {
+    let database = TestDatabase::create().await;
+    let new: Vec<NewJob> = (0..200).map(|n| job(n, Priority::Normal, now())).collect();
+    insert(database.pool(), &new).await;
+    let done: Arc<Mutex<HashMap<Uuid, u32>>> = Arc::default();
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (pool, done) = (database.pool().clone(), done.clone());
+        workers.spawn(async move {
+            while let Some(job) = jobs::take(&pool, now()).await.unwrap() {
+                *done.lock().await.entry(job.id).or_default() += 1;
+                tokio::task::yield_now().await;
+                jobs::complete(&pool, job.id, now()).await.unwrap();
+            }
+        });
+    }
+    while let Some(worker) = workers.join_next().await {
+        worker.unwrap();
+    }
+    let done = done.lock().await;
+    assert_eq!(done.len(), 200);
+    assert!(done.values().all(|times| *times == 1));
+    assert_eq!(jobs::counts(database.pool()).await.unwrap(), (0, 0));
+    // What is done is not ordered again.
+    insert(database.pool(), &new).await;
+    assert_eq!(jobs::counts(database.pool()).await.unwrap(), (0, 0));
+    assert_eq!(jobs::forget_done(database.pool(), now()).await.unwrap(), 0);
+    let later = now() + TimeDelta::seconds(1);
+    assert_eq!(jobs::forget_done(database.pool(), later).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_job_that_fails_comes_back_later_and_later_and_is_given_up_after_twelve_times() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    insert(pool, &[job(1, Priority::High, now())]).await;
+    let (mut clock, mut waits) = (now(), Vec::new());
+    for attempt in 1..=12 {
+        let job = jobs::take(pool, clock).await.unwrap().expect("it is due");
+        assert_eq!((job.attempt, job.max_attempts), (attempt, 12));
+        assert!(jobs::take(pool, clock).await.unwrap().is_none(), "it is locked");
+        jobs::fail(pool, &job, "no", clock, 0.5).await.unwrap();
+        let run_at: Instant =
+            sqlx::query_scalar("SELECT run_at FROM jobs").fetch_one(pool).await.unwrap();
+        waits.push((run_at - clock).num_seconds());
+        assert!(jobs::take(pool, run_at - TimeDelta::seconds(1)).await.unwrap().is_none());
+        clock = run_at;
+    }
+    assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600]);
+    assert!(jobs::take(pool, clock + TimeDelta::days(1)).await.unwrap().is_none());
+    assert_eq!(jobs::counts(pool).await.unwrap(), (0, 1));
+    let dead = jobs::dead(pool, 10).await.unwrap();
+    let [dead] = dead.as_slice() else { panic!("{dead:?}") };
+    assert_eq!(
+        (dead.kind.as_str(), dead.attempts, dead.error.as_str()),
+        ("ConfirmEmailMail", 12, "no")
+    );
+
+    assert!(jobs::revive(pool, dead.id, clock).await.unwrap());
+    assert!(!jobs::revive(pool, dead.id, clock).await.unwrap());
+    assert_eq!(jobs::take(pool, clock).await.unwrap().unwrap().attempt, 1);
+}
+
+#[tokio::test]
+async fn a_job_whose_every_attempt_ends_with_its_process_is_given_up_too() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    insert(pool, &[job(1, Priority::High, now())]).await;
+    let mut clock = now();
+    for _ in 1..=12 {
+        let job = jobs::take(pool, clock).await.unwrap().expect("its lock has expired");
+        assert!(jobs::take(pool, clock + TimeDelta::seconds(89)).await.unwrap().is_none());
+        // The process ends. A late word of an earlier attempt changes nothing.
+        let earlier = jobs::TakenJob { attempt: job.attempt - 1, ..job };
+        jobs::fail(pool, &earlier, "late", clock, 0.0).await.unwrap();
+        clock += TimeDelta::seconds(90);
+    }
+    assert!(jobs::take(pool, clock).await.unwrap().is_none());
+    let dead = jobs::dead(pool, 10).await.unwrap();
+    assert_eq!(dead[0].error, "it was begun as often as it may be, and never ended");
+}
+
+#[tokio::test]
+async fn a_job_of_a_kind_this_version_does_not_know_waits_for_one_that_does() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    insert(pool, &[job(1, Priority::High, now()), job(2, Priority::Low, now())]).await;
+    sqlx::query("UPDATE jobs SET kind = 'PolishTheSilver' WHERE priority = 1")
+        .execute(pool)
+        .await
+        .unwrap();
+    assert_eq!(jobs::take(pool, now()).await.unwrap().unwrap().id.as_u128(), 2);
+    assert_eq!(jobs::counts(pool).await.unwrap(), (2, 0));
+    assert!(jobs::take(pool, now()).await.unwrap().is_none(), "put back for later");
+}
+
+/// A mailer that waits at a gate, and counts.
+#[derive(Default)]
+struct SlowMailer {
+    begun: Notify,
+    gate: Notify,
+    sent: AtomicU32,
+}
+
+#[async_trait]
+impl Mailer for SlowMailer {
+    async fn send(
+        &self,
+        _: Uuid,
+        _: &templates::Recipient,
+        _: &templates::Rendered,
+    ) -> Result<(), MailError> {
+        self.begun.notify_one();
+        self.gate.notified().await;
+        self.sent.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+fn worker(log: &EventLog, mailer: Arc<dyn Mailer>) -> Worker {
+    let public_url = "http://pontual.test".to_owned();
+    Worker { log: log.clone(), mailer, public_url, concurrency: 1 }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_ends_what_it_began_and_begins_nothing() {
+    let database = TestDatabase::create().await;
+    let log = database.log(1).await;
+    let executor = Executor::new(log.clone());
+    let recipient = register(&executor, "Ana").await;
+    let task = Task::ConfirmEmailMail { account: recipient };
+    let new: Vec<NewJob> =
+        (1..=2).map(|n| NewJob { task: task.clone(), ..job(n, Priority::High, now()) }).collect();
+    insert(log.pool(), &new).await;
+    let (mailer, stop) = (Arc::new(SlowMailer::default()), CancellationToken::new());
+    let running = tokio::spawn(worker(&log, mailer.clone()).run(stop.clone()));
+    mailer.begun.notified().await;
+    stop.cancel();
+    tokio::task::yield_now().await;
+    assert!(!running.is_finished());
+    mailer.gate.notify_one();
+    running.await.unwrap();
+    assert_eq!(mailer.sent.load(Ordering::SeqCst), 1);
+    assert_eq!(
+        jobs::counts(log.pool()).await.unwrap(),
+        (1, 0),
+        "the other waits for the next start"
+    );
+}
+
+#[tokio::test]
+async fn a_mail_that_cannot_be_sent_is_put_back_with_the_reason_and_without_the_address() {
+    let database = TestDatabase::create().await;
+    let log = database.log(1).await;
+    let recipient = register(&Executor::new(log.clone()), "Ana").await;
+    let task = Task::ConfirmEmailMail { account: recipient };
+    insert(log.pool(), &[NewJob { task, ..job(1, Priority::High, now()) }]).await;
+    // Where the folder should be there is a file.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let stop = CancellationToken::new();
+    let mailer = Arc::new(FolderMailer::new(file.path()));
+    let running = tokio::spawn(worker(&log, mailer).run(stop.clone()));
+    let mut error: Option<String> = None;
+    until("it has failed", async || {
+        error =
+            sqlx::query_scalar("SELECT last_error FROM jobs").fetch_one(log.pool()).await.unwrap();
+        error.is_some()
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap();
+    let error = error.unwrap();
+    assert!(error.starts_with("the mail could not be sent: the mail folder could not be written"));
+    assert!(!error.contains("ana@") && !error.contains("Ana"), "{error}");
+}
+
+#[tokio::test]
+async fn the_same_events_order_the_same_jobs_once_whether_these_wait_or_are_done() {
+    let database = TestDatabase::create().await;
+    let log = database.log(7).await;
+    let executor = Executor::new(log.clone());
+    for name in ["Ana", "Bia", "Caio", "Ana"] {
+        register(&executor, name).await;
+    }
+    let reactor = AccountMails::new(log.clone());
+    let order_all = async |first: bool| {
+        for partition in log.partitions().all() {
+            let events = log.tail(partition, 0, 100).await.unwrap();
+            let Some(last) = events.last() else { continue };
+            let checkpoint = first.then_some(Move { from: 0, to: last.at.number });
+            let events = events.iter().filter(|e| reactor.document(e).is_some()).collect();
+            let batch = Batch { partition, events, checkpoint, lease: None };
+            reactor.apply(&batch).await.unwrap();
+        }
+    };
+    order_all(true).await;
+    order_all(false).await;
+    assert_eq!(jobs::counts(log.pool()).await.unwrap(), (4, 0));
+    let far = log.clock().now() + TimeDelta::days(1);
+    while let Some(job) = jobs::take(log.pool(), far).await.unwrap() {
+        jobs::complete(log.pool(), job.id, far).await.unwrap();
+    }
+    order_all(false).await;
+    assert_eq!(jobs::counts(log.pool()).await.unwrap(), (0, 0));
+}
