@@ -30,4 +30,4 @@ deny:
 
 # Write the golden file of every event version that has none yet
 golden:
-    UPDATE_GOLDEN=1 scripts/test.sh -p event-log golden
+    GOLDEN=write scripts/test.sh -p event-log golden

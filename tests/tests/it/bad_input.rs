@@ -171,5 +171,5 @@ async fn events(pontual: &Pontual) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM events")
         .fetch_one(&pontual.pool().await)
         .await
-        .unwrap()
+        .expect("the log can be counted")
 }
