@@ -308,10 +308,15 @@ impl Asked {
     }
 }
 
-/// The head of a partition; a fill that is as of the head is refused by nobody but the next event.
+/// The head of a partition, read before anything is loaded: what is loaded then is complete up to there, and a
+/// fill that says so is refused by nobody but the next event. A token from beyond the head is of a log that was
+/// restored, or of nobody's making: it is never caught up with, and must not vouch for a fill.
 async fn head_of(state: &QueryState, wanted: Position) -> Result<Position, Problem> {
     let head = state.log.head(wanted.partition).await;
-    let number = head.map_err(|error| Problem::unavailable(&error))?.max(wanted.number);
+    let number = head.map_err(|error| Problem::unavailable(&error))?;
+    if number < wanted.number {
+        return Err(Problem::from(Kind::NotCaughtUp).retry_after(1));
+    }
     Ok(Position { number, ..wanted })
 }
 
@@ -363,20 +368,20 @@ impl QueryState {
                 }
             }
         }
-        if !missing.is_empty() {
+        if missing.is_empty() {
+            self.tables_hold(after).await?;
+        } else {
             self.tables_after(after).await?;
             let most = PageLimit::new(PageLimit::MAX).map_err(|error| Problem::internal(&error))?;
             for partition in missing {
-                // The checkpoint first: the rows are then at least as recent.
-                let as_of = self.tables.applied(partition).await;
-                let as_of = as_of.map_err(|error| Problem::unavailable(&error))?;
+                let (as_of, whole) = self.tables_as_of(partition).await?;
                 let rows =
                     read_models::providers::first_of_partition(self.log.pool(), partition, most)
                         .await;
                 let rows = rows.map_err(table_problem)?;
                 let doc =
                     ProvidersPageDoc { complete: rows.len() < usize::from(PageLimit::MAX), rows };
-                if there {
+                if there && whole {
                     let write = CacheWrite::providers_page(partition, as_of, doc.clone());
                     offer(self, Position { partition, number: as_of }, vec![write]).await;
                 }
@@ -442,12 +447,11 @@ impl QueryState {
                 return Ok(Some(doc));
             }
         }
-        let as_of = self.tables.applied(partition).await;
-        let as_of = as_of.map_err(|error| Problem::unavailable(&error))?;
+        let (as_of, whole) = self.tables_as_of(partition).await?;
         let rows = read_models::appointments::whole_day(self.log.pool(), provider.id, within).await;
         let Some(items) = rows.map_err(table_problem)? else { return Ok(None) };
         let doc = DayListDoc { within, items };
-        if there {
+        if there && whole {
             let write = CacheWrite::day_list(provider.id, day, as_of, doc.clone());
             offer(self, Position { partition, number: as_of }, vec![write]).await;
         }

@@ -1,4 +1,8 @@
 //! Read your own writes: wait, bounded, until a read model has come as far as `Pontual-After` asks.
+//!
+//! For example a client that booked at 3:18 asks for its appointments with `Pontual-After: 3:18`. The read tables
+//! stand at 3:12; a few milliseconds later at 3:20, and the answer has the booking in it. Had 3:18 been parked
+//! it would be `503 not-caught-up`. Nothing is kept between requests, so a crash costs the request alone.
 
 use std::future::Future;
 use std::time::Duration;
@@ -43,7 +47,26 @@ impl QueryState {
     /// Waits for the read tables.
     pub(crate) async fn tables_after(&self, after: &PositionToken) -> Result<(), Problem> {
         wait(after, |partition| self.tables.applied(partition)).await?;
+        self.tables_hold(after).await
+    }
+
+    /// That nothing a token asks for is missing from what the read tables have applied.
+    pub(crate) async fn tables_hold(&self, after: &PositionToken) -> Result<(), Problem> {
         self.not_parked(crate::PROJECTOR_OF_TABLES, after).await
+    }
+
+    /// Up to which event of a partition the read tables are applied, and whether they hold all of that: while
+    /// something is parked they do not, and nothing would tell a cache when it is applied after all. To be
+    /// asked before the rows are read, which are then at least as recent.
+    pub(crate) async fn tables_as_of(&self, partition: Partition) -> Result<(u64, bool), Problem> {
+        let as_of = self.tables.applied(partition).await;
+        let as_of = as_of.map_err(|error| Problem::unavailable(&error))?;
+        let connection = self.log.pool().acquire().await;
+        let mut connection = connection.map_err(|error| Problem::unavailable(&error))?;
+        let projector = crate::PROJECTOR_OF_TABLES;
+        let parked = event_log::parked::documents(&mut connection, projector, partition).await;
+        let parked = parked.map_err(|error| Problem::unavailable(&error))?;
+        Ok((as_of, parked.is_empty()))
     }
 
     /// Waits for the notification feed.

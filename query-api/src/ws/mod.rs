@@ -2,10 +2,13 @@
 
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http_kit::{Kind, Problem};
 
+mod budget;
+mod changes;
 pub mod hub;
 pub mod protocol;
 mod session;
@@ -27,8 +30,12 @@ const MAX_WRITE_BUFFER: usize = 256 * 1024;
 pub async fn open(
     State(state): State<QueryState>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return Problem::of_status(rejection.status()).into_response(),
+    };
     let identity = match bearer(&headers) {
         None => None,
         Some(token) => match state.identify(token) {

@@ -13,15 +13,17 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use chrono::NaiveDate;
 use domain::Instant;
-use domain::ids::{AccountId, Id, ProviderId};
-use domain::position::{Position, PositionToken};
+use domain::ids::{AccountId, ProviderId};
+use domain::position::PositionToken;
 use domain::provider::Provider;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use read_models::fanout::Topic;
+use read_models::notifications::FeedError;
 use read_models::paging::PageLimit;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::budget::Budget;
 use super::hub::{News, Seat};
 use super::protocol::{ClientMessage, Closing, ServerMessage, WatchedTopic};
 use crate::QueryState;
@@ -35,13 +37,12 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
 /// A client that takes longer to read one message is too slow.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// How long saying goodbye may take: to one that is too slow it does not get through anyway.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Even without a hint, everything is looked at this often.
 const BEAT: Duration = Duration::from_secs(15);
 /// The most subscriptions of one socket.
 const MAX_SUBSCRIPTIONS: usize = 32;
-/// The most messages a client may send within a second, on average, and at once.
-const MESSAGES_PER_SECOND: f64 = 10.0;
-const MESSAGES_AT_ONCE: f64 = 40.0;
 /// Notifications read at a time.
 const PAGE: u16 = 100;
 
@@ -100,7 +101,7 @@ impl Session {
         if let Some(closing) = closing {
             let (code, reason) = closing.code();
             let frame = CloseFrame { code, reason: reason.into() };
-            let _ = timeout(SEND_WITHIN, session.out.send(Message::Close(Some(frame)))).await;
+            let _ = timeout(CLOSE_WITHIN, session.out.send(Message::Close(Some(frame)))).await;
         }
     }
 
@@ -131,8 +132,8 @@ impl Session {
                         None | Some(Err(_)) | Some(Ok(Message::Close(_))) => return None,
                         Some(Ok(Message::Text(text))) => self.hear(&text).await,
                         Some(Ok(Message::Binary(_))) => Err(Closing::Protocol),
-                        // axum answers pings itself.
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+                        // axum answers pings itself; too many of them are too many.
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.spend(),
                     }
                 }
                 () = mailbox.rung() => {
@@ -170,9 +171,7 @@ impl Session {
 
     /// Does what the client asks.
     async fn hear(&mut self, text: &str) -> Result<(), Closing> {
-        if !self.budget.spend() {
-            return Err(Closing::Protocol);
-        }
+        self.spend()?;
         let message: ClientMessage = serde_json::from_str(text).map_err(|_| Closing::Protocol)?;
         match message {
             ClientMessage::Ping {} => self.send(&ServerMessage::Pong {}).await,
@@ -185,6 +184,10 @@ impl Session {
             ClientMessage::Subscribe(topic) => self.subscribe(topic).await,
             ClientMessage::Unsubscribe(topic) => self.unsubscribe(topic).await,
         }
+    }
+
+    fn spend(&mut self) -> Result<(), Closing> {
+        if self.budget.spend() { Ok(()) } else { Err(Closing::Protocol) }
     }
 
     async fn authenticate(&mut self, token: &str) -> Result<(), Closing> {
@@ -200,7 +203,14 @@ impl Session {
 
     async fn subscribe(&mut self, topic: WatchedTopic) -> Result<(), Closing> {
         let Some(identity) = self.identity else { return Err(Closing::Unauthenticated) };
-        if self.days.len() + usize::from(self.notifications.is_some()) >= MAX_SUBSCRIPTIONS {
+        let again = match &topic {
+            WatchedTopic::Notifications { .. } => self.notifications.is_some(),
+            WatchedTopic::Availability { provider, day, .. } => {
+                self.days.contains_key(&Day { provider: *provider, day: *day })
+            }
+        };
+        let watched = self.days.len() + usize::from(self.notifications.is_some());
+        if !again && watched >= MAX_SUBSCRIPTIONS {
             return self.refuse("too-many-subscriptions", "unsubscribe from something first").await;
         }
         match topic {
@@ -209,7 +219,7 @@ impl Session {
                 self.seat.unwatch(&topic);
                 self.seat.watch(topic);
                 let offset = match after {
-                    Some(offset) => offset,
+                    Some(offset) => self.known(&offset),
                     None => match self.state.feed.applied_all().await {
                         Ok(offset) => offset,
                         Err(_) => {
@@ -250,8 +260,8 @@ impl Session {
                 let topics: Vec<_> =
                     days.map(|day| Topic::Availability { provider, day }).collect();
                 topics.iter().for_each(|topic| self.seat.watch(*topic));
-                let now = self.newest(&topics).await;
-                let offset = after.clone().unwrap_or_else(|| now.clone());
+                let now = self.state.newest_change(&topics).await;
+                let offset = after.map_or_else(|| now.clone(), |after| self.known(&after));
                 self.send(&ServerMessage::Subscribed {
                     topic: "availability",
                     provider: Some(provider),
@@ -304,7 +314,9 @@ impl Session {
                 let up_to: PositionToken = match news.get(topic) {
                     None => continue,
                     Some(News::UpTo(position)) => PositionToken::from_iter([*position]),
-                    Some(News::Perhaps) => self.newest(std::slice::from_ref(topic)).await,
+                    Some(News::Perhaps) => {
+                        self.state.newest_change(std::slice::from_ref(topic)).await
+                    }
                 };
                 for position in
                     up_to.positions().filter(|at| at.number > offset.number(at.partition))
@@ -344,20 +356,32 @@ impl Session {
     ) -> Result<(), Closing> {
         let limit = PageLimit::new(PAGE).unwrap_or_default();
         loop {
-            let page = match self.state.feed.after(account, offset, limit).await {
-                Ok(page) => page,
+            // A batch that is being written may show its later notifications first. What is applied is whole, and
+            // an offset must not pass what is not there yet; so this is read before, and nothing beyond it sent.
+            let read = async {
+                let applied = self.state.feed.applied_all().await?;
+                Ok::<_, FeedError>((applied, self.state.feed.after(account, offset, limit).await?))
+            };
+            let (applied, page) = match read.await {
+                Ok(read) => read,
                 Err(error) => {
                     // The beat comes back to it.
                     tracing::debug!(%error, "notifications could not be read for a socket");
                     return Ok(());
                 }
             };
+            let mut sent = false;
             for notification in &page {
-                offset.raise(notification.content.at);
+                let at = notification.content.at;
+                if at.number > applied.number(at.partition) {
+                    continue;
+                }
+                offset.raise(at);
+                sent = true;
                 let body = NotificationBody::from(notification);
                 self.send(&ServerMessage::Notification { offset, notification: &body }).await?;
             }
-            if page.len() < usize::from(PAGE) {
+            if !sent || page.len() < usize::from(PAGE) {
                 return Ok(());
             }
         }
@@ -371,27 +395,10 @@ impl Session {
         self.send(&ServerMessage::AvailabilityChanged { provider, day, offset: &offset }).await
     }
 
-    /// The newest change of some availability topics, as far as the cache knows.
-    async fn newest(&self, topics: &[Topic]) -> PositionToken {
-        let mut newest = PositionToken::default();
-        for topic in topics {
-            let Topic::Availability { provider, day } = topic else { continue };
-            let days: Vec<NaiveDate> = day.iter().copied().collect();
-            match self.state.availability.get(*provider, &days).await {
-                Ok(docs) => {
-                    let partition = self.state.log.partitions().partition_of(provider.slot());
-                    let schedule = docs.schedule.iter().map(|doc| doc.number);
-                    let days = docs.days.iter().filter_map(|(_, doc)| Some(doc.as_ref()?.number));
-                    for number in schedule.chain(days) {
-                        newest.raise(Position { partition, number });
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "availability could not be read for a socket")
-                }
-            }
-        }
-        newest
+    /// A client's offset, less what the log has no partition for.
+    fn known(&self, offset: &PositionToken) -> PositionToken {
+        let count = self.state.log.partitions().get();
+        offset.positions().filter(|at| at.partition.0 < count).collect()
     }
 
     async fn refuse(&mut self, problem: &'static str, detail: &str) -> Result<(), Closing> {
@@ -409,27 +416,5 @@ impl Session {
             Ok(Err(_)) => Ok(()),
             Err(_) => Err(Closing::TooSlow),
         }
-    }
-}
-
-/// A token bucket for what one client may say.
-struct Budget {
-    left: f64,
-    at: tokio::time::Instant,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { left: MESSAGES_AT_ONCE, at: tokio::time::Instant::now() }
-    }
-}
-
-impl Budget {
-    fn spend(&mut self) -> bool {
-        let now = tokio::time::Instant::now();
-        let earned = (now - self.at).as_secs_f64() * MESSAGES_PER_SECOND;
-        self.left = (self.left + earned).min(MESSAGES_AT_ONCE) - 1.0;
-        self.at = now;
-        self.left >= 0.0
     }
 }
