@@ -41,7 +41,7 @@ pub(crate) struct World {
     pub(crate) feed: Arc<PostgresFeed>,
     pub(crate) fanout: InProcessFanout,
     pub(crate) stop: CancellationToken,
-    clock: Arc<FrozenClock>,
+    pub(crate) clock: Arc<FrozenClock>,
     _database: TestDatabase,
 }
 
