@@ -172,13 +172,16 @@ RETURN sha256(
 -- statement in here sees what was committed before it got the heads' locks, and the commit releases them.
 --
 -- Verdicts: 0 appended, 1 command known (see stored_*), 2 version conflict, 3 claim taken, 4 subject has a
--- key, 5 subject erased. Request i has its events at heads[slot] + offsets[i] + 1 and on, where `heads` are
--- the positions before the batch.
+-- key, 5 subject erased; null if all were appended. Request i has its events at heads[slot] + offsets[i] + 1
+-- and on, where `heads` are the positions before the batch and null offsets are those that were passed.
 CREATE FUNCTION log_append(
     -- Every partition touched, ascending; a `slot` below is an index into it.
     partitions smallint[],
     -- What to record the events at; null is the clock of this machine.
     now_at timestamptz,
+    -- The requests whose command may be known. One that is not among them and is known after all fails the
+    -- whole batch by its key.
+    look_up integer[],
     -- Per request: its command, the slot of the command's row, how many events it has (in its one
     -- partition), and how many all requests before it have.
     r_command uuid[], r_slot integer[], r_fingerprint bytea[], r_result text[], r_events bigint[],
@@ -209,12 +212,14 @@ SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    bad_request integer[];
-    bad_verdict smallint[];
-    written_partition smallint[];
-    written_count bigint[];
+    conflicting integer[];
+    refused_request integer[];
+    refused_verdict smallint[];
+    written_partitions smallint[] := partitions;
+    written_counts bigint[];
     written_hashes bytea[];
     spanning text;
+    i integer;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'log_append must run at read committed';
@@ -231,30 +236,27 @@ BEGIN
         RAISE EXCEPTION 'the log has no such partition';
     END IF;
 
-    -- What is wrong with whom. A known command is known whatever else is wrong: the lowest verdict counts.
-    SELECT array_agg(b.request), array_agg(b.verdict) INTO bad_request, bad_verdict
-    FROM (
-        SELECT w.request, min(w.verdict)::smallint AS verdict
-        FROM (
-            SELECT r.request::integer AS request, 1 AS verdict
-            FROM unnest(r_slot, r_command) WITH ORDINALITY AS r(slot, command, request)
-            JOIN commands c ON c.partition = partitions[r.slot] AND c.command_id = r.command
-            UNION ALL
-            SELECT c.request, 2
-            FROM unnest(c_request, c_slot, c_aggregate_id, c_version) AS c(request, slot, id, version)
-            WHERE c.version <> coalesce((
-                SELECT e.sequence FROM events e
-                WHERE e.partition = partitions[c.slot] AND e.aggregate_id = c.id
-                ORDER BY e.sequence DESC LIMIT 1), 0)
-        ) w
-        GROUP BY w.request
-    ) b;
+    IF cardinality(look_up) > 0 THEN
+        SELECT array_agg(l.request), array_agg(c.fingerprint), array_agg(c.result), array_agg(c.position),
+               array_agg(c.positions), array_agg(c.recorded_at)
+        INTO stored_request, stored_fingerprint, stored_result, stored_position, stored_positions,
+             stored_recorded_at
+        FROM unnest(look_up) AS l(request)
+        JOIN commands c ON c.partition = partitions[r_slot[l.request]]
+                       AND c.command_id = r_command[l.request];
+    END IF;
+
+    SELECT array_agg(c.request) INTO conflicting
+    FROM unnest(c_request, c_slot, c_aggregate_id, c_version) AS c(request, slot, id, version)
+    WHERE c.version <> coalesce((
+        SELECT e.sequence FROM events e
+        WHERE e.partition = partitions[c.slot] AND e.aggregate_id = c.id
+        ORDER BY e.sequence DESC LIMIT 1), 0);
 
     IF cardinality(k_request) > 0 OR cardinality(d_request) > 0 THEN
-        SELECT bad_request || array_agg(w.request), bad_verdict || array_agg(w.verdict::smallint)
-        INTO bad_request, bad_verdict
+        SELECT array_agg(w.request), array_agg(w.verdict) INTO refused_request, refused_verdict
         FROM (
-            SELECT k.request, 3 AS verdict
+            SELECT k.request, 3::smallint AS verdict
             FROM unnest(k_request, k_slot, k_kind, k_hash, k_owner, k_take)
                 AS k(request, slot, kind, hash, owner, take)
             JOIN claims c ON c.partition = partitions[k.slot] AND c.kind = k.kind AND c.hash = k.hash
@@ -267,43 +269,38 @@ BEGIN
         ) w;
     END IF;
 
-    verdicts := array_fill(0::smallint, ARRAY[cardinality(r_command)]);
-    FOR i IN 1 .. coalesce(cardinality(bad_request), 0) LOOP
-        IF verdicts[bad_request[i]] = 0 THEN
-            verdicts[bad_request[i]] := bad_verdict[i];
-        END IF;
-    END LOOP;
-
-    offsets := r_offset;
-    IF bad_request IS NOT NULL THEN
+    IF stored_request IS NOT NULL OR conflicting IS NOT NULL OR refused_request IS NOT NULL THEN
+        -- The last one written counts: a known command is known whatever else is wrong with the request.
+        verdicts := array_fill(0::smallint, ARRAY[cardinality(r_command)]);
+        FOR n IN 1 .. coalesce(cardinality(refused_request), 0) LOOP
+            verdicts[refused_request[n]] := refused_verdict[n];
+        END LOOP;
+        FOREACH i IN ARRAY coalesce(conflicting, '{}') LOOP
+            verdicts[i] := 2;
+        END LOOP;
+        FOREACH i IN ARRAY coalesce(stored_request, '{}') LOOP
+            verdicts[i] := 1;
+        END LOOP;
+        -- The others move up: no number is left out.
         SELECT array_agg(r.before ORDER BY r.request) INTO offsets
         FROM (
             SELECT r.request, coalesce(sum(CASE WHEN verdicts[r.request] = 0 THEN r.events ELSE 0 END)
                 OVER (ORDER BY r.request ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS before
             FROM unnest(r_events) WITH ORDINALITY AS r(events, request)
         ) r;
-    END IF;
-
-    IF 1 = ANY (verdicts) THEN
-        SELECT array_agg(r.request::integer), array_agg(c.fingerprint), array_agg(c.result),
-               array_agg(c.position), array_agg(c.positions), array_agg(c.recorded_at)
-        INTO stored_request, stored_fingerprint, stored_result, stored_position, stored_positions,
-             stored_recorded_at
-        FROM unnest(r_slot, r_command) WITH ORDINALITY AS r(slot, command, request)
-        JOIN commands c ON c.partition = partitions[r.slot] AND c.command_id = r.command;
-    END IF;
-
-    IF NOT 0 = ANY (verdicts) THEN
-        RETURN;
+        IF NOT 0 = ANY (verdicts) THEN
+            RETURN;
+        END IF;
+        r_offset := offsets;
     END IF;
 
     IF cardinality(partitions) > 1 THEN
-        SELECT string_agg(partitions[e.slot] || ':' || heads[e.slot] + e.events, ',' ORDER BY e.slot)
+        SELECT coalesce(string_agg(partitions[e.slot] || ':' || heads[e.slot] + e.events, ',' ORDER BY e.slot), '')
         INTO spanning
         FROM (SELECT slot, count(*) AS events FROM unnest(e_slot) slot GROUP BY slot) e;
-        spanning := coalesce(spanning, '');
     END IF;
 
+    -- The hashes come as the rows are written, and these in the order of the arrays.
     WITH written AS (
         INSERT INTO events (position, sequence, recorded_at, aggregate_id, partition, aggregate_type,
                             event_type, event_version, payload, metadata, hash)
@@ -312,33 +309,39 @@ BEGIN
                log_event_hash(e.partition, e.position, e.aggregate_type, e.aggregate_id, e.sequence,
                               e.event_type, e.event_version, recorded, e.payload, e.metadata)
         FROM (
-            SELECT partitions[e.slot] AS partition, heads[e.slot] + offsets[e.request] + e.nth AS position,
+            SELECT partitions[e.slot] AS partition, heads[e.slot] + r_offset[e.request] + e.nth AS position,
                    e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload,
                    e.metadata
             FROM unnest(e_request, e_slot, e_nth, e_aggregate_type, e_aggregate_id, e_sequence,
                         e_event_type, e_event_version, e_payload, e_metadata)
                 AS e(request, slot, nth, aggregate_type, aggregate_id, sequence, event_type,
                      event_version, payload, metadata)
-            WHERE verdicts[e.request] = 0
+            WHERE verdicts IS NULL OR verdicts[e.request] = 0
         ) e
-        RETURNING partition, position, hash
+        RETURNING hash
     ), noted AS (
         INSERT INTO commands (position, recorded_at, command_id, partition, fingerprint, result, positions)
         SELECT CASE WHEN r.events > 0 AND spanning IS NULL
-                    THEN heads[r.slot] + offsets[r.request] + r.events ELSE 0 END,
+                    THEN heads[r.slot] + r_offset[r.request] + r.events ELSE 0 END,
                recorded, r.command, partitions[r.slot], r.fingerprint, r.result, spanning
         FROM unnest(r_command, r_slot, r_fingerprint, r_result, r_events) WITH ORDINALITY
             AS r(command, slot, fingerprint, result, events, request)
-        WHERE verdicts[r.request] = 0
+        WHERE verdicts IS NULL OR verdicts[r.request] = 0
     )
-    SELECT array_agg(w.partition), array_agg(w.events), array_agg(w.hashes)
-    INTO written_partition, written_count, written_hashes
-    FROM (
-        SELECT partition, count(*) AS events, string_agg(hash, ''::bytea ORDER BY position) AS hashes
-        FROM written GROUP BY partition
-    ) w;
+    SELECT ARRAY[count(*)], ARRAY[string_agg(hash, ''::bytea)] INTO written_counts, written_hashes FROM written;
 
-    IF written_partition IS NOT NULL THEN
+    IF spanning IS NOT NULL THEN
+        SELECT array_agg(w.partition), array_agg(w.events), array_agg(w.hashes)
+        INTO written_partitions, written_counts, written_hashes
+        FROM (
+            SELECT e.partition, count(*) AS events, string_agg(e.hash, ''::bytea ORDER BY e.position) AS hashes
+            FROM unnest(partitions, heads) AS h(partition, position)
+            JOIN events e ON e.partition = h.partition AND e.position > h.position
+            GROUP BY e.partition
+        ) w;
+    END IF;
+
+    IF written_counts[1] > 0 THEN
         WITH moved AS (
             UPDATE heads h
             SET position = h.position + w.events, recorded_at = recorded,
@@ -346,7 +349,7 @@ BEGIN
                     log_part(h.chain) || log_part(int2send(h.partition))
                     || log_part(int8send(h.position + 1)) || log_part(int8send(h.position + w.events))
                     || log_part(w.hashes))
-            FROM unnest(written_partition, written_count, written_hashes) AS w(partition, events, hashes)
+            FROM unnest(written_partitions, written_counts, written_hashes) AS w(partition, events, hashes)
             WHERE h.partition = w.partition
             RETURNING h.partition, h.position, w.events, h.chain
         )
@@ -358,26 +361,26 @@ BEGIN
         DELETE FROM claims c
         USING unnest(k_request, k_slot, k_kind, k_hash, k_owner, k_take)
             AS k(request, slot, kind, hash, owner, take)
-        WHERE verdicts[k.request] = 0 AND NOT k.take AND c.partition = partitions[k.slot]
+        WHERE (verdicts IS NULL OR verdicts[k.request] = 0) AND NOT k.take AND c.partition = partitions[k.slot]
           AND c.kind = k.kind AND c.hash = k.hash AND c.owner = k.owner;
         -- One that is there is the owner's own: anybody else's was a verdict.
         INSERT INTO claims (partition, kind, hash, owner)
         SELECT partitions[k.slot], k.kind, k.hash, k.owner
         FROM unnest(k_request, k_slot, k_kind, k_hash, k_owner, k_take)
             AS k(request, slot, kind, hash, owner, take)
-        WHERE verdicts[k.request] = 0 AND k.take
+        WHERE (verdicts IS NULL OR verdicts[k.request] = 0) AND k.take
         ON CONFLICT DO NOTHING;
     END IF;
 
     IF cardinality(s_request) > 0 THEN
         DELETE FROM secrets s
         USING unnest(s_request, s_slot, s_owner, s_kind, s_value) AS n(request, slot, owner, kind, value)
-        WHERE verdicts[n.request] = 0 AND n.value IS NULL AND s.partition = partitions[n.slot]
+        WHERE (verdicts IS NULL OR verdicts[n.request] = 0) AND n.value IS NULL AND s.partition = partitions[n.slot]
           AND s.owner = n.owner AND s.kind = n.kind;
         INSERT INTO secrets (partition, owner, kind, value)
         SELECT partitions[n.slot], n.owner, n.kind, n.value
         FROM unnest(s_request, s_slot, s_owner, s_kind, s_value) AS n(request, slot, owner, kind, value)
-        WHERE verdicts[n.request] = 0 AND n.value IS NOT NULL
+        WHERE (verdicts IS NULL OR verdicts[n.request] = 0) AND n.value IS NOT NULL
         ON CONFLICT (partition, owner, kind) DO UPDATE SET value = excluded.value;
     END IF;
 
@@ -389,7 +392,7 @@ BEGIN
                    SELECT coalesce(string_agg(h.partition || ':' || h.position, ',' ORDER BY h.partition), '')
                    FROM heads h WHERE h.position > 0) END
         FROM unnest(d_request, d_slot, d_subject, d_wrapped) AS d(request, slot, subject, wrapped)
-        WHERE verdicts[d.request] = 0
+        WHERE (verdicts IS NULL OR verdicts[d.request] = 0)
         ON CONFLICT (partition, subject) DO UPDATE
         SET wrapped = NULL, erased_at = excluded.erased_at, erased_heads = excluded.erased_heads
         WHERE k.erased_at IS NULL;

@@ -108,9 +108,18 @@ pub struct CommandRow {
 }
 
 impl CommandRow {
-    /// The row of a command that has no key: nobody will ask for it again but we ourselves.
+    /// The fingerprint of a command without key.
+    pub const NO_KEY: [u8; 32] = [0; 32];
+
+    /// The row of a command that has no key: nobody will ask for it again but we ourselves, if the
+    /// connection is lost. So it is not looked up before it is written.
     pub fn without_key(slot: RoutingSlot, now: Instant, result: impl Into<String>) -> Self {
-        Self { id: fresh_command_id(slot, now), fingerprint: [0; 32], result: result.into() }
+        Self { id: fresh_command_id(slot, now), fingerprint: Self::NO_KEY, result: result.into() }
+    }
+
+    /// Whether somebody may ask for it again.
+    pub(crate) fn has_key(&self) -> bool {
+        self.fingerprint != Self::NO_KEY
     }
 }
 

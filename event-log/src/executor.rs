@@ -253,7 +253,7 @@ impl<'a, C: Command> Run<'a, C> {
         };
         let Target { slot, name } = target(Mint::new(crate::keys::random_bytes()));
         let (id, fingerprint) = match &origin.idempotency {
-            None => (append::fresh_command_id(slot, now), [0; 32]),
+            None => (append::fresh_command_id(slot, now), CommandRow::NO_KEY),
             Some(Idempotency { key, fingerprint }) => {
                 let id = keys.command_id([&origin.actor.label(), C::NAME, &name, key]);
                 (domain::ids::shape(id, slot), keys.fingerprint(fingerprint))

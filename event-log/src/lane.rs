@@ -35,6 +35,7 @@ use crate::append::CommandRow;
 use crate::codec::EncodedEvent;
 use crate::load::StoredCommand;
 use crate::sealing::SubjectKey;
+use crate::writers::Writer;
 use crate::{Core, LogError, big, from_big, small, unavailable};
 
 /// The most events one call carries, unless a single request has more.
@@ -189,7 +190,8 @@ impl Lanes {
         tokio::spawn(async move {
             let permit = permits.acquire_owned().await;
             waiting.fetch_sub(1, Ordering::Relaxed);
-            send(&core, vec![ticket]).await;
+            let writer = core.writers.take().await;
+            send(&core, writer, vec![ticket]).await;
             drop(permit);
         });
         Ok(())
@@ -213,6 +215,8 @@ async fn run(core: Arc<Core>, partition: Partition, mut inbox: mpsc::Receiver<Ti
                 tracing::error!(%partition, %error, "a batch of appends panicked");
             }
         }
+        // While we wait for a connection, more gather.
+        let writer = core.writers.take().await;
         // Twice a batch: some of it may have to wait for the next one.
         while waiting.len() < 2 * most
             && let Ok(ticket) = inbox.try_recv()
@@ -221,7 +225,7 @@ async fn run(core: Arc<Core>, partition: Partition, mut inbox: mpsc::Receiver<Ti
         }
         let batch = next_batch(&mut waiting, most);
         let core = Arc::clone(&core);
-        under_way.spawn(async move { send(&core, batch).await });
+        under_way.spawn(async move { send(&core, writer, batch).await });
     }
     while under_way.join_next().await.is_some() {}
 }
@@ -250,19 +254,22 @@ fn next_batch(waiting: &mut VecDeque<Ticket>, most: usize) -> Vec<Ticket> {
 }
 
 /// Sends a batch and answers its requests.
-async fn send(core: &Arc<Core>, mut batch: Vec<Ticket>) {
+async fn send(core: &Arc<Core>, writer: Result<Writer, sqlx::Error>, batch: Vec<Ticket>) {
+    let writer = match writer {
+        Ok(writer) => writer,
+        Err(error) => return answer_all(batch, &lost(error)),
+    };
     let now = tokio::time::Instant::now();
-    let (in_time, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|t| t.deadline > now);
-    batch = in_time;
+    let (batch, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|t| t.deadline > now);
     answer_all(late, &Fault::Busy);
     if batch.is_empty() {
-        return;
+        return core.writers.give_back(writer);
     }
     metrics::histogram!("pontual_append_batch_requests")
         .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
-    match call_again(core, &batch).await {
+    match call_again(core, Some(writer), &batch).await {
         Ok(answer) => settle(core, batch, answer),
-        Err(fault) if batch.len() == 1 || hopeless(&fault) => {
+        Err(fault) if hopeless(&fault) => {
             tracing::warn!(error = ?fault, requests = batch.len(), "a batch of appends failed");
             answer_all(batch, &fault);
         }
@@ -278,13 +285,17 @@ async fn send(core: &Arc<Core>, mut batch: Vec<Ticket>) {
                     continue;
                 }
                 let alone = vec![ticket];
-                match call_again(core, &alone).await {
+                match call_again(core, None, &alone).await {
                     Ok(answer) => settle(core, alone, answer),
                     Err(fault) => answer_all(alone, &fault),
                 }
             }
         }
     }
+}
+
+fn lost(error: sqlx::Error) -> Fault {
+    Fault::Error(Arc::new(error))
 }
 
 /// Whether the fault would meet every request of a batch alone as well.
@@ -303,14 +314,24 @@ fn answer_all(tickets: Vec<Ticket>, fault: &Fault) {
     }
 }
 
-/// Calls, and again if the connection was lost: the command rows say what had been committed.
-async fn call_again(core: &Core, batch: &[Ticket]) -> Result<Called, Fault> {
+/// Calls, and again if the connection was lost: the command rows say what had been committed. The first
+/// call with the given connection looks up only commands that have a key; every other looks up all.
+async fn call_again(
+    core: &Core,
+    mut writer: Option<Writer>,
+    batch: &[Ticket],
+) -> Result<Called, Fault> {
     let mut fault = Fault::Closed;
     for pause in AGAIN {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        fault = match call(core, batch).await {
+        let first = writer.is_some();
+        let writer = match writer.take() {
+            Some(writer) => writer,
+            None => core.writers.take().await.map_err(lost)?,
+        };
+        fault = match call(core, writer, batch, !first).await {
             Ok(called) => return Ok(called),
             Err(fault) => fault,
         };
@@ -319,10 +340,7 @@ async fn call_again(core: &Core, batch: &[Ticket]) -> Result<Called, Fault> {
             // Somebody holds the head: nothing is wrong with the requests.
             return Err(Fault::Busy);
         }
-        // If no connection was to be had within the time to wait for one, there will be none now.
-        let no_connection =
-            matches!(error.as_ref(), sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed);
-        if no_connection || !(unavailable(error) || is_deadlock(error)) {
+        if !(unavailable(error) || is_deadlock(error)) {
             break;
         }
     }
@@ -340,7 +358,8 @@ fn is_deadlock(error: &sqlx::Error) -> bool {
 /// What the SQL function answers.
 struct Called {
     partitions: Vec<Partition>,
-    verdicts: Vec<i16>,
+    /// `None` if all were appended.
+    verdicts: Option<Vec<i16>>,
     heads: Vec<i64>,
     offsets: Vec<i64>,
     recorded_at: Instant,
@@ -348,10 +367,13 @@ struct Called {
 }
 
 /// One call of `log_append`: one statement, one round trip, one transaction.
-async fn call(core: &Core, batch: &[Ticket]) -> Result<Called, Fault> {
-    let lost = |error| Fault::Error(Arc::new(error));
-    let arrays = Arrays::of(core, batch);
-    let mut writer = core.writers.take().await.map_err(lost)?;
+async fn call(
+    core: &Core,
+    mut writer: Writer,
+    batch: &[Ticket],
+    look_up_all: bool,
+) -> Result<Called, Fault> {
+    let arrays = Arrays::of(core, batch, look_up_all);
     // The server cancels sooner; this is for a server or a network that no longer answers at all. Then the
     // connection is closed, as its answer might still come.
     let at_most = core.options.statement_timeout + Duration::from_secs(1);
@@ -369,16 +391,11 @@ async fn call(core: &Core, batch: &[Ticket]) -> Result<Called, Fault> {
         Err(_) => return Err(Fault::TimedOut),
     };
     core.writers.give_back(writer);
-    Called::of(core, &row, arrays.partitions, batch).map_err(|error| Fault::Query(Arc::new(error)))
+    Called::of(core, &row, arrays, batch).map_err(|error| Fault::Query(Arc::new(error)))
 }
 
 impl Called {
-    fn of(
-        core: &Core,
-        row: &PgRow,
-        partitions: Vec<i16>,
-        batch: &[Ticket],
-    ) -> Result<Self, LogError> {
+    fn of(core: &Core, row: &PgRow, sent: Arrays<'_>, batch: &[Ticket]) -> Result<Self, LogError> {
         let mut known = BTreeMap::new();
         if let Some(requests) = row.try_get::<Option<Vec<i32>>, _>("stored_request")? {
             let fingerprints: Vec<Vec<u8>> = row.try_get("stored_fingerprint")?;
@@ -398,9 +415,13 @@ impl Called {
         Ok(Self {
             verdicts: row.try_get("verdicts")?,
             heads: row.try_get("heads")?,
-            offsets: row.try_get("offsets")?,
+            offsets: row.try_get::<Option<_>, _>("offsets")?.unwrap_or(sent.requests.offset),
             recorded_at: row.try_get("recorded")?,
-            partitions: partitions.into_iter().map(|p| Partition(crate::from_small(p))).collect(),
+            partitions: sent
+                .partitions
+                .into_iter()
+                .map(|p| Partition(crate::from_small(p)))
+                .collect(),
             known,
         })
     }
@@ -411,7 +432,7 @@ fn settle(core: &Arc<Core>, batch: Vec<Ticket>, mut called: Called) {
     let mut conflicts = Vec::new();
     let mut grown = vec![0; called.partitions.len()];
     for (i, ticket) in batch.into_iter().enumerate() {
-        let verdict = match called.verdicts[i] {
+        let verdict = match called.verdicts.as_ref().map_or(0, |verdicts| verdicts[i]) {
             0 => {
                 let (mut before, mut positions) = (BTreeMap::new(), PositionToken::default());
                 for (slot, partition) in called.partitions.iter().enumerate() {
@@ -504,6 +525,7 @@ struct Arrays<'a> {
 
 #[derive(Default)]
 struct Requests<'a> {
+    look_up: Vec<i32>,
     command: Vec<Uuid>,
     slot: Vec<i32>,
     fingerprint: Vec<&'a [u8]>,
@@ -562,7 +584,7 @@ struct DataKeys<'a> {
 }
 
 impl<'a> Arrays<'a> {
-    fn of(core: &Core, batch: &'a [Ticket]) -> Self {
+    fn of(core: &Core, batch: &'a [Ticket], look_up_all: bool) -> Self {
         let mut arrays = Self::default();
         // Either all of them are of one partition, or there is just one.
         let partitions = &batch[0].request.partitions;
@@ -595,6 +617,9 @@ impl<'a> Arrays<'a> {
                 to.metadata.push(&request.metadata);
             }
             let to = &mut arrays.requests;
+            if look_up_all || request.command.has_key() {
+                to.look_up.push(i);
+            }
             to.command.push(request.command.id);
             to.slot.push(slot(RoutingSlot::of(request.command.id)));
             to.fingerprint.push(&request.command.fingerprint);
@@ -645,10 +670,11 @@ impl<'a> Arrays<'a> {
         sqlx::query(
             "SELECT * FROM log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
                 $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33,
-                $34, $35, $36, $37)",
+                $34, $35, $36, $37, $38)",
         )
         .bind(partitions)
         .bind(core.clock.recorded_at())
+        .bind(&requests.look_up)
         .bind(&requests.command)
         .bind(&requests.slot)
         .bind(&requests.fingerprint)

@@ -343,16 +343,24 @@ impl EventLog {
         let deadline = tokio::time::Instant::now() + at_most;
         let mut watch = self.core.wake.watch(partition);
         loop {
-            let wake::Seen { head, nudges } = *watch.borrow_and_update();
+            let wake::Seen { head, nudged } = *watch.borrow_and_update();
             if head > number {
                 return Ok(true);
             }
-            let woken = watch.wait_for(|seen| seen.head > number || seen.nudges != nudges);
+            if nudged {
+                // Before the look, so that who says it during the look is not forgotten.
+                self.core.wake.heard(partition);
+                if self.head(partition).await? > number {
+                    return Ok(true);
+                }
+                if tokio::time::Instant::now() >= deadline {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let woken = watch.wait_for(|seen| seen.head > number || seen.nudged);
             if tokio::time::timeout_at(deadline, woken).await.is_err() {
                 return Ok(false);
-            }
-            if watch.borrow().nudges != nudges {
-                self.core.wake.grown(partition, self.head(partition).await?);
             }
         }
     }

@@ -15,8 +15,8 @@ use crate::{Core, EventLog};
 pub(crate) struct Seen {
     /// Committed at least up to here.
     pub(crate) head: u64,
-    /// How often somebody outside said it grew.
-    pub(crate) nudges: u64,
+    /// Whether somebody outside said it grew, and nobody has looked since.
+    pub(crate) nudged: bool,
 }
 
 /// One watch per partition.
@@ -41,7 +41,17 @@ impl Wake {
     /// Somebody says it grew; whoever waits looks.
     pub(crate) fn nudge(&self, partition: Partition) {
         if let Some(watch) = self.0.get(usize::from(partition.0)) {
-            watch.send_modify(|seen| seen.nudges = seen.nudges.wrapping_add(1));
+            watch.send_modify(|seen| seen.nudged = true);
+        }
+    }
+
+    /// Somebody is about to look.
+    pub(crate) fn heard(&self, partition: Partition) {
+        if let Some(watch) = self.0.get(usize::from(partition.0)) {
+            watch.send_if_modified(|seen| {
+                seen.nudged = false;
+                false
+            });
         }
     }
 

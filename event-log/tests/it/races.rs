@@ -193,7 +193,7 @@ fn raw_append(
     let stream = agenda(10, 500 + n);
     let partition = i16::try_from(slot(10).bits() % partitions).unwrap();
     sqlx::query_scalar(
-        r#"SELECT (log_append(ARRAY[$1::smallint], NULL,
+        r#"SELECT (log_append(ARRAY[$1::smallint], NULL, '{}',
             ARRAY[gen_random_uuid()], ARRAY[1], ARRAY['\x00'::bytea], ARRAY['{}'], ARRAY[1::bigint], ARRAY[0::bigint],
             ARRAY[1], ARRAY[1], ARRAY[1::bigint], ARRAY['Agenda'], ARRAY[$2::uuid], ARRAY[1::bigint],
             ARRAY['SlotFreed'], ARRAY['1'], ARRAY[$3::text], ARRAY['{}'],
