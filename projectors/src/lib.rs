@@ -8,6 +8,7 @@
 //! A crash anywhere repeats at most a batch, and every write is guarded so that twice equals once.
 
 pub mod failure;
+mod follower;
 pub mod jobs;
 pub mod mail;
 pub mod push;

@@ -9,31 +9,25 @@
 //! A batch that fails because something is away is tried again, later each time; one that fails for long
 //! gives back the lease, in case another process fares better. A batch that holds a poisonous event is taken
 //! apart; the event that cannot be applied parks its document, with all later events of that document, and
-//! the others flow. [`retry`](crate::retry::retry) applies what is parked again, in order.
+//! the others flow. [`retry`] applies what is parked again, in order.
 //!
 //! A crash between data and checkpoint means that a batch is applied again; every projector's writes are
 //! guarded so that twice equals once. A parked event is noted before the checkpoint passes it, so it is either
 //! parked or not yet passed.
 
-use std::collections::HashSet;
-use std::error::Error;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::position::Partition;
-use event_log::leases::{self, Lease};
-use event_log::{Recorded, parked};
-use futures_util::FutureExt;
-use metrics::{Counter, Gauge, Histogram};
-use sqlx::PgPool;
+use event_log::Recorded;
+use event_log::leases::Lease;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 pub use crate::failure::ApplyError;
+use crate::follower::Follower;
 pub use crate::retry::{Retried, retry};
 use crate::tail::SharedTail;
 
@@ -41,18 +35,6 @@ use crate::tail::SharedTail;
 pub const BATCH: u32 = 500;
 /// A lease lasts this long without renewal; a killed process' partitions move on after it.
 pub const LEASE: Duration = Duration::from_secs(6);
-/// How long an idle projector sleeps when no hint wakes it.
-const POLL: Duration = Duration::from_millis(250);
-/// How often a poisonous event is tried before its document is parked.
-const TRIES: u32 = 3;
-/// The longest pause between two tries of a batch that fails because something is away.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// After so many failures in a row, some 15 s, the lease is given back.
-const GIVE_BACK: u32 = 10;
-/// How often an idle projector is told so.
-const IDLE: Duration = Duration::from_secs(1);
-/// How often parked documents are looked at, as long as there are any: a retry may have freed them.
-const PARKED_POLL: Duration = Duration::from_secs(1);
 
 /// Consecutive events of one partition, less those the projector does not care for or that are parked.
 #[derive(Debug)]
@@ -138,17 +120,9 @@ impl Runner {
     /// Starts a projector on every partition.
     pub fn start(&mut self, projector: Arc<dyn Projector>, sharing: Sharing) {
         for partition in self.tail.log().partitions().all() {
-            let follower = Follower {
-                tail: self.tail.clone(),
-                projector: projector.clone(),
-                partition,
-                owner: self.owner.clone(),
-                lease: self.lease,
-                stop: self.stop.clone(),
-                parked: HashSet::new(),
-                parked_seen: Instant::now(),
-                gauges: Gauges::of(projector.name(), partition),
-            };
+            let (tail, projector) = (self.tail.clone(), projector.clone());
+            let (owner, lease, stop) = (self.owner.clone(), self.lease, self.stop.clone());
+            let follower = Follower::new(tail, projector, partition, owner, lease, stop);
             self.tasks.spawn(follower.run(sharing));
         }
     }
@@ -156,335 +130,5 @@ impl Runner {
     /// Waits until every projector has stopped and given back its leases.
     pub async fn join(mut self) {
         while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-/// One projector on one partition.
-struct Follower {
-    tail: Arc<SharedTail>,
-    projector: Arc<dyn Projector>,
-    partition: Partition,
-    owner: String,
-    lease: Duration,
-    stop: CancellationToken,
-    /// The documents that are parked. Only whoever holds the lease parks, so an empty set stays true.
-    parked: HashSet<String>,
-    parked_seen: Instant,
-    gauges: Gauges,
-}
-
-/// Where a follower stands on its partition.
-struct Progress {
-    at: u64,
-    /// Whether there may be something behind `at`.
-    news: bool,
-    /// When the projector was last told that it idles, or applied something.
-    told: Option<Instant>,
-}
-
-impl Follower {
-    async fn run(mut self, sharing: Sharing) {
-        let mut pause = Pause::default();
-        while !self.stop.is_cancelled() {
-            let started = Instant::now();
-            let ended = match sharing {
-                Sharing::Local => self.follow(None, &self.stop.clone()).await,
-                Sharing::Leased => self.lead().await,
-            };
-            if started.elapsed() > MAX_PAUSE {
-                pause = Pause::default();
-            }
-            match ended {
-                Ok(()) => pause = Pause::default(),
-                Err(error) => {
-                    self.complain(&error);
-                    pause.wait(&self.stop).await;
-                }
-            }
-        }
-        self.gauges.stand_by();
-    }
-
-    /// Takes the lease if it is free, follows while it holds, gives it back.
-    async fn lead(&mut self) -> Result<(), ApplyError> {
-        let pool = self.tail.log().pool().clone();
-        let name = self.projector.name();
-        let lease = leases::acquire(&pool, name, self.partition, &self.owner, self.lease).await?;
-        let Some(lease) = lease else {
-            self.gauges.stand_by();
-            // Not all at once: the others wait for the same instant.
-            let nap = (self.lease / 5).mul_f64(0.5 + rand::random::<f64>() / 2.0);
-            let _ = tokio::time::timeout(nap, self.stop.cancelled()).await;
-            return Ok(());
-        };
-        tracing::debug!(projector = name, partition = %self.partition, epoch = lease.epoch, "lease taken");
-        self.gauges.leading.set(1.0);
-        // Renewed beside the work, for a batch may take longer than a lease. The work is never cut off in the
-        // middle of a transaction: it looks between two batches, and its checkpoint is guarded by the epoch.
-        let halt = self.stop.child_token();
-        let keeper =
-            AbortOnDropHandle::new(tokio::spawn(keep(pool.clone(), lease.clone(), halt.clone())));
-        let ended = self.follow(Some(&lease), &halt).await;
-        drop(keeper);
-        if let Err(error) = leases::release(&pool, &lease).await {
-            tracing::debug!(%error, "a lease was not given back; it expires");
-        }
-        if ended.is_ok() && !self.stop.is_cancelled() { Err(ApplyError::Lost) } else { ended }
-    }
-
-    async fn follow(
-        &mut self,
-        lease: Option<&Lease>,
-        halt: &CancellationToken,
-    ) -> Result<(), ApplyError> {
-        let at = self.projector.position(self.partition).await?;
-        let mut progress = Progress { at, news: true, told: None };
-        let mut pause = Pause::default();
-        if lease.is_some() {
-            self.look_at_parked().await?;
-        }
-        while !halt.is_cancelled() {
-            match self.step(&mut progress, lease, halt).await {
-                Ok(()) => pause = Pause::default(),
-                Err(ApplyError::Lost) => return Err(ApplyError::Lost),
-                Err(error) if pause.tries >= GIVE_BACK => return Err(error),
-                Err(error) => {
-                    self.complain(&error);
-                    progress.news = true;
-                    self.report_lag(progress.at, None).await;
-                    pause.wait(halt).await;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies what is next, or waits for it.
-    async fn step(
-        &mut self,
-        progress: &mut Progress,
-        lease: Option<&Lease>,
-        halt: &CancellationToken,
-    ) -> Result<(), ApplyError> {
-        if !self.parked.is_empty() && self.parked_seen.elapsed() > PARKED_POLL {
-            self.look_at_parked().await?;
-        }
-        if progress.told.is_none_or(|told| told.elapsed() > IDLE) {
-            self.projector.idle(self.partition, progress.at).await?;
-            progress.told = Some(Instant::now());
-        }
-        let events = if progress.news {
-            self.tail.read(self.partition, progress.at, BATCH).await?
-        } else {
-            Vec::new()
-        };
-        let Some(last) = events.last() else {
-            self.gauges.caught_up();
-            tokio::select! {
-                () = halt.cancelled() => {}
-                news = self.tail.wait(self.partition, progress.at, POLL) => progress.news = news?,
-            }
-            return Ok(());
-        };
-        self.apply(&events, &mut progress.at, lease).await?;
-        progress.told = Some(Instant::now());
-        self.report_lag(progress.at, Some(last)).await;
-        Ok(())
-    }
-
-    /// Applies a batch; one that holds poison is taken apart, and the poison parked. `at` moves as far as
-    /// it came.
-    async fn apply(
-        &mut self,
-        events: &[Arc<Recorded>],
-        at: &mut u64,
-        lease: Option<&Lease>,
-    ) -> Result<(), ApplyError> {
-        let started = Instant::now();
-        let applied = self.try_apply(events, at, lease).await;
-        self.gauges.batch_seconds.record(started.elapsed().as_secs_f64());
-        let Err(ApplyError::Poison(poison)) = applied else { return applied };
-        if lease.is_none() || !self.projector.parks() {
-            return Err(ApplyError::Poison(poison));
-        }
-        for event in events {
-            let mut tries = 1;
-            loop {
-                match self.try_apply(std::slice::from_ref(event), at, lease).await {
-                    Err(ApplyError::Poison(error)) if tries >= TRIES => {
-                        // Without a document it is not the event that is poisonous.
-                        let Some(document) = self.projector.document(event) else {
-                            return Err(ApplyError::Poison(error));
-                        };
-                        self.park(event, document, &*error, lease).await?;
-                    }
-                    Err(ApplyError::Poison(_)) => tries += 1,
-                    other => {
-                        other?;
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies a batch as it is, but for documents that are parked, whose events are parked behind them.
-    async fn try_apply(
-        &mut self,
-        events: &[Arc<Recorded>],
-        at: &mut u64,
-        lease: Option<&Lease>,
-    ) -> Result<(), ApplyError> {
-        let Some(to) = events.last().map(|last| last.at.number) else { return Ok(()) };
-        let mut batch = Batch {
-            partition: self.partition,
-            events: Vec::with_capacity(events.len()),
-            checkpoint: Some(Move { from: *at, to }),
-            lease,
-        };
-        for event in events {
-            let Some(document) = self.projector.document(event) else { continue };
-            if !self.parked.contains(&document) || !self.park_behind(event, &document).await? {
-                batch.events.push(event);
-            }
-        }
-        // A panic is this batch's: caught here it parks one document, and not the whole partition.
-        match AssertUnwindSafe(self.projector.apply(&batch)).catch_unwind().await {
-            Ok(applied) => applied?,
-            Err(_) => return Err(ApplyError::Poison("the projector panicked".into())),
-        }
-        *at = to;
-        Ok(())
-    }
-
-    async fn park(
-        &mut self,
-        event: &Recorded,
-        document: String,
-        error: &(dyn Error + Send + Sync + 'static),
-        lease: Option<&Lease>,
-    ) -> Result<(), ApplyError> {
-        let pool = self.tail.log().pool();
-        // Whoever lost the lease parks nothing: the next holder may have applied it.
-        if let Some(lease) = lease
-            && !leases::renew(pool, lease).await?
-        {
-            return Err(ApplyError::Lost);
-        }
-        let name = self.projector.name();
-        let causes = crate::causes(error);
-        tracing::error!(projector = name, position = %event.at, %document, error = %causes,
-            "event {} cannot be applied by {name}; its document is parked", event.at);
-        self.gauges.parked.increment(1);
-        let mut connection = pool.acquire().await?;
-        parked::park(&mut connection, name, &document, event.at, &causes).await?;
-        self.parked.insert(document);
-        Ok(())
-    }
-
-    /// Parks an event behind an earlier one of its document; `false` if the document was freed meanwhile.
-    async fn park_behind(&self, event: &Recorded, document: &str) -> Result<bool, ApplyError> {
-        let pool = self.tail.log().pool();
-        Ok(parked::park_behind(pool, self.projector.name(), document, event.at).await?)
-    }
-
-    async fn look_at_parked(&mut self) -> Result<(), ApplyError> {
-        let mut connection = self.tail.log().pool().acquire().await?;
-        let documents =
-            parked::documents(&mut connection, self.projector.name(), self.partition).await?;
-        self.parked = documents.into_iter().collect();
-        self.parked_seen = Instant::now();
-        Ok(())
-    }
-
-    fn complain(&self, error: &ApplyError) {
-        let (name, partition) = (self.projector.name(), self.partition);
-        let causes = crate::causes(error);
-        if matches!(error, ApplyError::Lost) {
-            tracing::info!(projector = name, %partition, "projector {name} begins again on partition {partition}");
-        } else {
-            self.gauges.failures.increment(1);
-            tracing::warn!(projector = name, %partition, error = %causes,
-                "projector {name} waits on partition {partition}: {causes}");
-        }
-    }
-
-    /// How far behind it is: in events, and by the age of the oldest that is not applied, as far as is known
-    /// without reading it.
-    async fn report_lag(&self, at: u64, last: Option<&Arc<Recorded>>) {
-        let head = self.tail.head(self.partition).await;
-        let Some(behind) = head.checked_sub(at).filter(|behind| *behind > 0) else {
-            return self.gauges.caught_up();
-        };
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        self.gauges.behind_events.set(behind as f64);
-        if let Some(last) = last {
-            let lag = self.tail.log().clock().now() - last.recorded_at;
-            self.gauges.lag_seconds.set(lag.to_std().unwrap_or_default().as_secs_f64());
-        }
-    }
-}
-
-/// Renews a lease until it is lost, and then says so.
-async fn keep(pool: PgPool, lease: Lease, halt: CancellationToken) {
-    loop {
-        tokio::time::sleep(lease.ttl / 3).await;
-        match leases::renew(&pool, &lease).await {
-            Ok(true) => {}
-            Ok(false) => return halt.cancel(),
-            // Perhaps the next time; if not, somebody else finds the lease expired.
-            Err(error) => tracing::debug!(%error, "a lease was not renewed"),
-        }
-    }
-}
-
-/// What a follower says of itself. A process that does not hold the lease reports nothing behind, so that the
-/// sum over all processes is the truth.
-struct Gauges {
-    leading: Gauge,
-    behind_events: Gauge,
-    lag_seconds: Gauge,
-    batch_seconds: Histogram,
-    failures: Counter,
-    parked: Counter,
-}
-
-impl Gauges {
-    fn of(projector: &'static str, partition: Partition) -> Self {
-        let labels = [("projector", projector.to_owned()), ("partition", partition.to_string())];
-        Self {
-            leading: metrics::gauge!("pontual_projector_leading", &labels),
-            behind_events: metrics::gauge!("pontual_projector_behind_events", &labels),
-            lag_seconds: metrics::gauge!("pontual_projector_lag_seconds", &labels),
-            batch_seconds: metrics::histogram!("pontual_projector_batch_seconds", "projector" => projector),
-            failures: metrics::counter!("pontual_projector_failures_total", "projector" => projector),
-            parked: metrics::counter!("pontual_projector_parked_total", "projector" => projector),
-        }
-    }
-
-    fn caught_up(&self) {
-        self.behind_events.set(0.0);
-        self.lag_seconds.set(0.0);
-    }
-
-    fn stand_by(&self) {
-        self.leading.set(0.0);
-        self.caught_up();
-    }
-}
-
-/// Pauses between tries: 50 ms, doubling, with jitter, at most [`MAX_PAUSE`].
-#[derive(Default)]
-struct Pause {
-    tries: u32,
-}
-
-impl Pause {
-    async fn wait(&mut self, stop: &CancellationToken) {
-        let doubled = Duration::from_millis(50).saturating_mul(1 << self.tries.min(8));
-        self.tries = self.tries.saturating_add(1);
-        let time = doubled.min(MAX_PAUSE).mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        let _ = tokio::time::timeout(time, stop.cancelled()).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Routes that read: one file per resource, and the websocket.
 //!
 //! A handler is: extract, wait until what it reads has caught up with `Pontual-After`, read, apply the rule
-//! of [`rules`], respond. For example `GET /api/appointments/{id}` with `Pontual-After: 3:18` waits until the
+//! of `rules`, respond. For example `GET /api/appointments/{id}` with `Pontual-After: 3:18` waits until the
 //! read tables have applied 3:18, reads the row, and gives it to its two parties only.
 //!
 //! Nothing here writes but caches. A crash loses open sockets, which resume.
@@ -26,6 +26,7 @@ use utoipa_axum::routes;
 pub mod accounts;
 pub mod appointments;
 pub mod availability;
+mod cached_lists;
 mod freshness;
 pub mod notifications;
 pub mod providers;
