@@ -20,7 +20,7 @@ use projectors::runner::{ApplyError, Batch, Projector};
 use tokio::sync::Notify;
 
 /// A lease short enough to wait for.
-pub(crate) const LEASE: Duration = Duration::from_millis(600);
+pub(crate) const LEASE: Duration = Duration::from_millis(1500);
 
 /// The URL of a real server.
 pub(crate) fn server(variable: &str) -> String {
