@@ -280,7 +280,12 @@ impl<'a, C: Command> Run<'a, C> {
                     if rounds > ROUNDS {
                         return Err(ExecuteError::Internal(LogError::TooManyRounds(C::NAME)));
                     }
-                    let Changes { missing_streams, missing_claims, .. } = changes;
+                    let Changes { missing_streams, begun, missing_claims, .. } = changes;
+                    // What an earlier attempt began is found at append; until then nothing is settled.
+                    self.world.settled &= begun.is_empty() || !self.has_key();
+                    for stream in begun {
+                        self.world.put(stream, Held::fresh(stream));
+                    }
                     self.load(missing_streams, missing_claims, false).await?;
                 }
                 Err(Stop::Refused(refusal)) if self.world.settled => return Err(refusal.into()),
@@ -471,6 +476,7 @@ impl<'a, C: Command> Run<'a, C> {
             drop,
             new_subjects,
             missing_streams: _,
+            begun: _,
             missing_claims: _,
         } = changes;
         let Origin { actor, idempotency: _, correlation, causation, trace, ip, user_agent } =
@@ -569,6 +575,7 @@ fn is_empty(changes: &Changes) -> bool {
         drop,
         new_subjects,
         missing_streams: _,
+        begun: _,
         missing_claims: _,
     } = changes;
     appends.is_empty()

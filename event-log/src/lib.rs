@@ -74,7 +74,8 @@ pub struct LogOptions {
     pub queue_max: usize,
     /// The most commands that wait for one `queue()` stream; more are refused.
     pub waiters_max: usize,
-    /// How many connections append.
+    /// How many connections append. As many as there are cores to work on it: with more, batches are smaller
+    /// and cost more; with fewer, a head that somebody holds keeps other partitions waiting.
     pub writers: usize,
     /// The longest a statement of an append may take.
     pub statement_timeout: Duration,
@@ -97,7 +98,7 @@ impl Default for LogOptions {
             in_flight: 1,
             queue_max: 4096,
             waiters_max: 256,
-            writers: 8,
+            writers: std::thread::available_parallelism().map_or(4, usize::from).clamp(2, 16),
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             decide_deadline: Duration::from_secs(2),
@@ -274,6 +275,7 @@ impl EventLog {
         });
         let lanes = Arc::new(lane::Lanes::start(&core));
         wake::watch_heads(&core);
+        load::sweep_hot(&core);
         Ok(Self { core, lanes })
     }
 
