@@ -18,6 +18,9 @@ pub enum Refusal {
     /// The account's address was not confirmed yet.
     #[error("the account's email address is not confirmed")]
     EmailNotConfirmed,
+    /// The idempotency key began this very thing longer ago than its answer is kept.
+    #[error("the idempotency key was used long ago")]
+    KeySpent,
     /// Somebody else holds the claim.
     #[error("the {} is taken", .0.as_str())]
     Claimed(ClaimKind),

@@ -5,15 +5,15 @@
 //! future is dropped, it is appended all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use domain::Instant;
-use domain::aggregate::{StreamId, Version};
+use domain::aggregate::{StreamId, StreamKind, Version};
 use domain::command::{ClaimKey, SecretKey};
 use domain::event::Event;
-use domain::ids::{RoutingSlot, SubjectId};
+use domain::ids::{Id as _, RoutingSlot, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use thiserror::Error;
+use tokio::time::Instant as Deadline;
 use uuid::Uuid;
 
 use crate::codec::{self, CodecError, EncodedEvent};
@@ -193,17 +193,22 @@ pub(crate) struct Fresh {
 }
 
 impl EventLog {
-    /// Appends a request, all or nothing. Once it has been called, dropping the future does not stop it.
+    /// Appends a request, all or nothing. Once it waits for its turn, dropping the future does not stop it.
     pub async fn append(&self, request: Append) -> Result<Appended, AppendError> {
-        Ok(self.append_request(&request).await?.appended)
+        let deadline = Deadline::now() + self.core.options.decide_deadline;
+        Ok(self.append_request(&request, deadline).await?.appended)
     }
 
-    pub(crate) async fn append_request(&self, request: &Append) -> Result<Fresh, AppendError> {
+    pub(crate) async fn append_request(
+        &self,
+        request: &Append,
+        deadline: Deadline,
+    ) -> Result<Fresh, AppendError> {
         let mut look_first = false;
         loop {
             let encoded = self.core.encode(request, look_first).await?;
             let (made, checks) = (encoded.made.clone(), encoded.checks.clone());
-            match self.lanes.submit(encoded).await.map_err(AppendError::from)? {
+            match self.lanes.submit(encoded, deadline).await.map_err(AppendError::from)? {
                 Verdict::Appended { before, positions, recorded_at } => {
                     for (subject, key) in made {
                         self.core.ring.remember(subject, key);
@@ -246,8 +251,7 @@ impl EventLog {
         } else {
             let subject: SubjectId = whose.parse().map_err(|_| SealError::Malformed)?;
             let subjects = BTreeSet::from([subject]);
-            let partitions = self.partitions();
-            let keys = self.core.ring.keys(&self.core.pool, partitions, &subjects).await?;
+            let keys = self.core.keys_of_subjects(&subjects).await?;
             match keys.get(&subject) {
                 None => return Err(SealError::KeyMissing(subject).into()),
                 Some(SubjectKey::Erased) => return Ok(None),
@@ -280,7 +284,7 @@ impl From<Fault> for AppendError {
             }
             Fault::Error(error) => Self::Failed(LogError::Batch(error)),
             Fault::TimedOut => Self::Unavailable(LogError::TimedOut),
-            Fault::Query(error) => Self::from(Arc::into_inner(error).unwrap_or(LogError::TimedOut)),
+            Fault::Query(error) => Self::from(LogError::Shared(error)),
             Fault::Closed => Self::Unavailable(LogError::Database(sqlx::Error::PoolClosed)),
         }
     }
@@ -307,7 +311,15 @@ impl Core {
                 payloads.push(payload);
             }
         }
-        let whose = request.origin_of.or_else(|| request.new_subjects.first().copied());
+        // Whose address and program it was: the actor's; of an anonymous command, that of the account it is about, so that
+        // erasing the person erases this too.
+        let about = || {
+            let account = |s: &StreamAppend| s.stream.kind == StreamKind::Account;
+            let found = request.streams.iter().find(|s| account(s));
+            found.map(|s| SubjectId::trusted(s.stream.id))
+        };
+        let new = || request.new_subjects.first().copied();
+        let whose = request.origin_of.or_else(new).or_else(about);
         let has_origin = request.origin != OpenedOrigin::default();
         if has_origin {
             subjects.extend(whose);
@@ -322,7 +334,7 @@ impl Core {
         let mut keys = if look.is_empty() {
             sealing::SubjectKeys::new()
         } else {
-            self.ring.keys(&self.pool, self.options.partitions, &look).await?
+            self.keys_of_subjects(&look).await?
         };
         new.retain(|subject| !keys.contains_key(subject));
         let mut data_keys = Vec::with_capacity(new.len() + request.erase.len());

@@ -430,7 +430,7 @@ impl<'a, C: Command> Run<'a, C> {
         let result = serde_json::to_string(&answer)
             .map_err(|_| ExecuteError::Internal(LogError::StoredAnswer))?;
         let request = self.request(changes, result);
-        match self.log.append_request(&request).await {
+        match self.log.append_request(&request, self.deadline).await {
             Ok(fresh) if fresh.appended.already => {
                 // What is in memory lacks what the first attempt wrote.
                 for stream in self.world.held.keys() {
@@ -460,6 +460,11 @@ impl<'a, C: Command> Run<'a, C> {
             Err(AppendError::ClaimTaken) => match self.refresh().await? {
                 Some(stored) => self.replay(stored).map(Some),
                 None => Ok(None),
+            },
+            // A person may have been erased since an earlier attempt succeeded.
+            Err(AppendError::SubjectErased) => match self.refresh().await? {
+                Some(stored) => self.replay(stored).map(Some),
+                None => Err(AppendError::SubjectErased.into()),
             },
             Err(error) => Err(error.into()),
         }

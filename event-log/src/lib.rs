@@ -117,6 +117,9 @@ pub enum LogError {
     /// Postgres failed a batch of several requests.
     #[error("a batch of appends failed")]
     Batch(#[source] Arc<sqlx::Error>),
+    /// What several requests needed could not be read.
+    #[error("what a batch of appends needed could not be read")]
+    Shared(#[source] Arc<LogError>),
     /// Postgres did not answer in time.
     #[error("Postgres did not answer in time")]
     TimedOut,
@@ -181,6 +184,7 @@ impl LogError {
         match self {
             Self::Database(error) => unavailable(error),
             Self::Batch(error) => unavailable(error),
+            Self::Shared(error) => error.is_unavailable(),
             Self::TimedOut => true,
             Self::Partitions { .. }
             | Self::WrongMasterKey
@@ -198,9 +202,12 @@ impl LogError {
 /// Whether the connection or the server is at fault, and not what was asked.
 pub(crate) fn unavailable(error: &sqlx::Error) -> bool {
     if let sqlx::Error::Database(error) = error {
-        // Connection exceptions, shutdown and start-up, too many connections, and a standby.
+        // Connection exceptions, shutdown and start-up, too many connections, a standby, and what took too long or
+        // was in the way of another transaction.
         return error.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("57P") || code == "53300" || code == "25006"
+            code.starts_with("08")
+                || code.starts_with("57")
+                || ["53300", "25006", "55P03", "40001", "40P01"].contains(&&*code)
         });
     }
     matches!(
@@ -441,7 +448,7 @@ impl EventLog {
         Ok(purged)
     }
 
-    /// Stops taking appends and waits for those under way. Later appends are refused as unavailable.
+    /// Waits for the appends under way, for a moment, and takes no more: later ones are refused as unavailable.
     pub async fn close(&self) {
         self.core.writers.close().await;
     }

@@ -7,6 +7,7 @@
 //! and the executor reads again before it refuses. Entries forget after a minute, so that what was opened
 //! before a person was erased does not linger.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Instant as Monotonic;
 
@@ -14,7 +15,7 @@ use domain::Instant;
 use domain::aggregate::{Aggregate, StreamId, Version};
 use domain::command::ClaimKey;
 use domain::event::Event;
-use domain::ids::RoutingSlot;
+use domain::ids::{RoutingSlot, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use quick_cache::sync::Cache;
 use sqlx::Row as _;
@@ -326,7 +327,19 @@ impl Core {
         if subjects.is_empty() {
             return Ok(SubjectKeys::new());
         }
-        self.ring.keys(&self.pool, self.options.partitions, &subjects).await
+        self.keys_of_subjects(&subjects).await
+    }
+
+    /// The data keys of these people, within the time any query has.
+    pub(crate) async fn keys_of_subjects(
+        &self,
+        subjects: &BTreeSet<SubjectId>,
+    ) -> Result<SubjectKeys, LogError> {
+        let keys = self.ring.keys(&self.pool, self.options.partitions, subjects);
+        match tokio::time::timeout(self.options.statement_timeout, keys).await {
+            Ok(keys) => keys,
+            Err(_) => Err(LogError::TimedOut),
+        }
     }
 
     /// Applies what a read found of one stream: perhaps a snapshot, then events.

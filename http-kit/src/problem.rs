@@ -437,6 +437,7 @@ impl From<Refusal> for Problem {
             Refusal::Forbidden => Kind::Forbidden.into(),
             Refusal::NotFound(what) => Self::from(Kind::NotFound).with_detail(no_such(what)),
             Refusal::EmailNotConfirmed => Kind::EmailNotConfirmed.into(),
+            Refusal::KeySpent => Kind::IdempotencyKeyReused.into(),
             Refusal::Claimed(ClaimKind::Email) => Kind::EmailTaken.into(),
             Refusal::Claimed(ClaimKind::Slug) => Kind::SlugTaken.into(),
             Refusal::Claimed(ClaimKind::Shop) => Kind::ShopExists.into(),
