@@ -125,7 +125,7 @@ async fn run_on(config: &Config, role: Role, database: &Database) -> anyhow::Res
         Role::CommandApi => commands = true,
         Role::QueryApi => queries = true,
         Role::Projectors(names) => {
-            for name in names {
+            for name in names.iter().collect::<std::collections::BTreeSet<_>>() {
                 anyhow::ensure!(
                     name != AvailabilityProjector::NAME || stores.redis.is_some(),
                     "without REDIS_URL every process that serves feeds its own availability cache"

@@ -2,16 +2,16 @@
 //!
 //! One broken event must not stop the others: its document is parked, with the error, and whatever comes for
 //! that document later is parked behind it, in order. The parking commits with the checkpoint that passes
-//! the event, so after a crash it is either parked or not yet passed. `pontual projector retry` takes a
-//! document's events in order and applies them; what went through is removed in the same transaction.
+//! the event, so after a crash it is either parked or not yet passed. `pontual retry NAME` takes a document's
+//! events in order and applies them; what went through is removed in the same transaction.
 
 use std::collections::BTreeSet;
 
 use domain::Instant;
-use domain::position::{Partition, Position};
-use sqlx::{PgConnection, PgPool};
+use domain::position::{Partition, Position, PositionToken};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use crate::{big, from_big, from_small, small};
+use crate::{big, from_big, from_small, positions, small};
 
 /// The longest error text that is kept.
 const ERROR_MAX: usize = 2000;
@@ -166,7 +166,7 @@ pub async fn remove(
 /// Parks an event behind an earlier one of its document; `false` if nothing of the document is parked any
 /// more. Waits for a retry of the document that is under way.
 pub async fn park_behind(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     projector: &str,
     document: &str,
     at: Position,
@@ -183,30 +183,9 @@ pub async fn park_behind(
     .bind(projector)
     .bind(document)
     .bind(big(at.number))
-    .execute(pool)
+    .execute(executor)
     .await?;
     Ok(parked.rows_affected() > 0)
-}
-
-/// Whether an event, or another of the same command, is parked: whoever waits for it waits in vain.
-pub async fn is_parked_at(
-    pool: &PgPool,
-    projector: &str,
-    at: Position,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (
-             SELECT FROM parked p
-             JOIN events e ON e.partition = p.partition AND e.position = p.position
-             WHERE p.projector = $2 AND p.partition = $1
-               AND e.metadata ->> 'command' = (
-                   SELECT metadata ->> 'command' FROM events WHERE partition = $1 AND position = $3))",
-    )
-    .bind(small(at.partition))
-    .bind(projector)
-    .bind(big(at.number))
-    .fetch_one(pool)
-    .await
 }
 
 /// Forgets all a projector has parked, within the transaction that resets it.
@@ -216,4 +195,38 @@ pub async fn reset(transaction: &mut PgConnection, projector: &str) -> Result<()
         .execute(transaction)
         .await?;
     Ok(())
+}
+
+/// Whether one of these events, or another of the same command, is parked: whoever waits for it waits in vain.
+pub async fn any_parked_at(
+    pool: &PgPool,
+    projector: &str,
+    at: &PositionToken,
+) -> Result<bool, sqlx::Error> {
+    let (partitions, numbers): (Vec<i16>, Vec<i64>) =
+        at.positions().map(|at| (small(at.partition), big(at.number))).unzip();
+    sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT FROM unnest($1::smallint[], $3::bigint[]) AS asked (partition, position)
+             JOIN parked p ON p.partition = asked.partition AND p.projector = $2
+             JOIN events e ON e.partition = p.partition AND e.position = p.position
+             JOIN events a ON a.partition = asked.partition AND a.position = asked.position
+             WHERE e.metadata ->> 'command' = a.metadata ->> 'command')",
+    )
+    .bind(partitions)
+    .bind(projector)
+    .bind(numbers)
+    .fetch_one(pool)
+    .await
+}
+
+/// The first event a projector has parked, of each partition where there is one.
+pub async fn lowest(pool: &PgPool, projector: &str) -> Result<PositionToken, sqlx::Error> {
+    let rows = sqlx::query_as(
+        "SELECT partition, min(position) FROM parked WHERE projector = $1 GROUP BY partition",
+    )
+    .bind(projector)
+    .fetch_all(pool)
+    .await?;
+    Ok(positions(rows))
 }

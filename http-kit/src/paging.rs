@@ -1,13 +1,11 @@
 //! Lists: `?limit=20&cursor=…` in, `{"items":[…],"next_cursor":null}` out.
 //!
-//! A cursor is opaque to clients: base64url of the sort key of the last item. It is no secret and grants
-//! nothing; one that does not parse is `400 invalid-query`.
+//! A cursor is opaque here as it is to clients: whoever has the list makes it and reads it
+//! (`read-models/src/paging.rs`). It is no secret and grants nothing; one that is not of the list is
+//! `400 invalid-query`.
 
 use axum::extract::FromRequestParts;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -18,8 +16,6 @@ use crate::problem::{Kind, Problem};
 pub const LIMIT_DEFAULT: u16 = 20;
 /// The most items of a page.
 pub const LIMIT_MAX: u16 = 100;
-/// The most characters of a cursor.
-const CURSOR_MAX: usize = 1024;
 
 /// Which page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,17 +47,7 @@ impl Paging {
             let detail = "limit must be between 1 and 100";
             return Err(Problem::field(Kind::InvalidQuery, "limit", detail));
         }
-        if cursor.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_MAX) {
-            return Err(wrong_cursor());
-        }
         Ok(Self { limit, cursor })
-    }
-
-    /// The sort key the cursor holds.
-    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Problem> {
-        let Some(cursor) = &self.cursor else { return Ok(None) };
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong_cursor())?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|_| wrong_cursor())
     }
 }
 
@@ -77,11 +63,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
 /// A cursor is not of this list.
 pub fn wrong_cursor() -> Problem {
     Problem::field(Kind::InvalidQuery, "cursor", "not a cursor of this list")
-}
-
-/// A cursor to the items after this sort key.
-pub fn cursor<K: Serialize>(key: &K) -> String {
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(key).expect("a sort key is plain JSON"))
 }
 
 /// One page of a list.
@@ -109,19 +90,5 @@ mod tests {
         for wrong in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=70000", "offset=3"] {
             assert_eq!(paging(wrong).await.unwrap_err().kind(), Kind::InvalidQuery, "{wrong}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_cursor_brings_its_key_back_and_garbage_is_refused() {
-        let key = ("Ana".to_owned(), 7_u32);
-        let page = paging(&format!("cursor={}", cursor(&key))).await.unwrap();
-        assert_eq!(page.after::<(String, u32)>().unwrap(), Some(key));
-        for wrong in ["x", "%00", "bnVsbA", "e30"] {
-            let page = paging(&format!("cursor={wrong}")).await.unwrap();
-            let error = page.after::<(String, u32)>().unwrap_err();
-            assert_eq!(error.kind(), Kind::InvalidQuery, "{wrong}");
-        }
-        let long = format!("cursor={}", "a".repeat(CURSOR_MAX + 1));
-        assert_eq!(paging(&long).await.unwrap_err().kind(), Kind::InvalidQuery);
     }
 }

@@ -53,6 +53,10 @@ pub(crate) struct Follower {
     /// The documents that are parked. Only whoever holds the lease parks, so an empty set stays true.
     parked: HashSet<String>,
     parked_seen: Instant,
+    /// When the first event that is not applied was recorded, or when it was first seen that there is one.
+    waiting_since: Option<domain::Instant>,
+    /// Whether it stands before an event that cannot be applied or read: then it must not say that all is well.
+    stuck: bool,
     gauges: Gauges,
 }
 
@@ -76,7 +80,19 @@ impl Follower {
     ) -> Self {
         let gauges = Gauges::of(projector.name(), partition);
         let (parked, parked_seen) = (HashSet::new(), Instant::now());
-        Self { tail, projector, partition, owner, lease, stop, parked, parked_seen, gauges }
+        Self {
+            tail,
+            projector,
+            partition,
+            owner,
+            lease,
+            stop,
+            parked,
+            parked_seen,
+            waiting_since: None,
+            stuck: false,
+            gauges,
+        }
     }
 
     /// Runs until told to stop.
@@ -108,6 +124,7 @@ impl Follower {
         let name = self.projector.name();
         let lease = leases::acquire(&pool, name, self.partition, &self.owner, self.lease).await?;
         let Some(lease) = lease else {
+            (self.waiting_since, self.stuck) = (None, false);
             self.gauges.stand_by();
             // Not all at once: the others wait for the same instant.
             let nap = (self.lease / 5).mul_f64(0.5 + rand::random::<f64>() / 2.0);
@@ -141,17 +158,25 @@ impl Follower {
             self.look_at_parked().await?;
         }
         while !halt.is_cancelled() {
-            match self.step(&mut progress, lease, halt).await {
-                Ok(()) => pause = Pause::default(),
-                Err(ApplyError::Lost) => return Err(ApplyError::Lost),
-                Err(error) if pause.tries >= GIVE_BACK => return Err(error),
-                Err(error) => {
-                    self.complain(&error);
-                    progress.news = true;
-                    self.report_lag(progress.at, None).await;
-                    pause.wait(halt).await;
+            let error = match self.step(&mut progress, lease, halt).await {
+                Ok(()) => {
+                    pause = Pause::default();
+                    continue;
                 }
+                Err(ApplyError::Lost) => return Err(ApplyError::Lost),
+                Err(error) => error,
+            };
+            self.stuck = match error {
+                ApplyError::Away(_) | ApplyError::Lost => false,
+                ApplyError::Unreadable(_) | ApplyError::Poison(_) => true,
+            };
+            self.report_lag(progress.at).await;
+            if pause.tries >= GIVE_BACK {
+                return Err(error);
             }
+            self.complain(&error);
+            progress.news = true;
+            pause.wait(halt).await;
         }
         Ok(())
     }
@@ -166,7 +191,7 @@ impl Follower {
         if !self.parked.is_empty() && self.parked_seen.elapsed() > PARKED_POLL {
             self.look_at_parked().await?;
         }
-        if progress.told.is_none_or(|told| told.elapsed() > IDLE) {
+        if !self.stuck && progress.told.is_none_or(|told| told.elapsed() > IDLE) {
             self.projector.idle(self.partition, progress.at).await?;
             progress.told = Some(Instant::now());
         }
@@ -175,7 +200,8 @@ impl Follower {
         } else {
             Vec::new()
         };
-        let Some(last) = events.last() else {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            (self.waiting_since, self.stuck) = (None, false);
             self.gauges.caught_up();
             tokio::select! {
                 () = halt.cancelled() => {}
@@ -184,9 +210,12 @@ impl Follower {
             return Ok(());
         };
         let started = Instant::now();
+        self.waiting_since = Some(first.recorded_at);
         self.apply(&events, &mut progress.at, lease).await?;
         progress.told = Some(Instant::now());
-        self.report_lag(progress.at, Some(last)).await;
+        // What comes next was recorded after this; if it is not there yet, nothing is behind.
+        (self.waiting_since, self.stuck) = (Some(last.recorded_at), false);
+        self.report_lag(progress.at).await;
         if events.len() < BATCH as usize {
             let gather = (started.elapsed() * 3).clamp(GATHER.start, GATHER.end);
             let _ = tokio::time::timeout(gather, halt.cancelled()).await;
@@ -247,7 +276,9 @@ impl Follower {
         };
         for event in events {
             let Some(document) = self.projector.document(event) else { continue };
-            if !self.parked.contains(&document) || !self.park_behind(event, &document).await? {
+            if !self.parked.contains(&document)
+                || !self.park_behind(event, &document, lease).await?
+            {
                 batch.events.push(event);
             }
         }
@@ -267,28 +298,30 @@ impl Follower {
         error: &(dyn Error + Send + Sync + 'static),
         lease: Option<&Lease>,
     ) -> Result<(), ApplyError> {
-        let pool = self.tail.log().pool();
-        // Whoever lost the lease parks nothing: the next holder may have applied it.
-        if let Some(lease) = lease
-            && !leases::renew(pool, lease).await?
-        {
-            return Err(ApplyError::Lost);
-        }
         let name = self.projector.name();
         let causes = crate::causes(error);
+        let mut transaction = self.tail.log().pool().begin().await?;
+        parked::park(&mut transaction, name, &document, event.at, &causes).await?;
+        commit_as_holder(transaction, lease).await?;
         tracing::error!(projector = name, position = %event.at, %document, error = %causes,
             "event {} cannot be applied by {name}; its document is parked", event.at);
         self.gauges.parked.increment(1);
-        let mut connection = pool.acquire().await?;
-        parked::park(&mut connection, name, &document, event.at, &causes).await?;
         self.parked.insert(document);
         Ok(())
     }
 
     /// Parks an event behind an earlier one of its document; `false` if the document was freed meanwhile.
-    async fn park_behind(&self, event: &Recorded, document: &str) -> Result<bool, ApplyError> {
-        let pool = self.tail.log().pool();
-        Ok(parked::park_behind(pool, self.projector.name(), document, event.at).await?)
+    async fn park_behind(
+        &self,
+        event: &Recorded,
+        document: &str,
+        lease: Option<&Lease>,
+    ) -> Result<bool, ApplyError> {
+        let mut transaction = self.tail.log().pool().begin().await?;
+        let name = self.projector.name();
+        let behind = parked::park_behind(&mut *transaction, name, document, event.at).await?;
+        commit_as_holder(transaction, lease).await?;
+        Ok(behind)
     }
 
     async fn look_at_parked(&mut self) -> Result<(), ApplyError> {
@@ -312,20 +345,35 @@ impl Follower {
         }
     }
 
-    /// How far behind it is: in events, and by the age of the oldest that is not applied, as far as is known
-    /// without reading it.
-    async fn report_lag(&self, at: u64, last: Option<&Arc<Recorded>>) {
+    /// How far behind it is: in events, and by the age of the oldest that is not applied. Where that was not read, as
+    /// when the log is away, it is as old as the one before, or as the knowledge that it is there.
+    async fn report_lag(&mut self, at: u64) {
         let head = self.tail.head(self.partition).await;
         let Some(behind) = head.checked_sub(at).filter(|behind| *behind > 0) else {
+            self.waiting_since = None;
             return self.gauges.caught_up();
         };
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         self.gauges.behind_events.set(behind as f64);
-        if let Some(last) = last {
-            let lag = self.tail.log().clock().now() - last.recorded_at;
-            self.gauges.lag_seconds.set(lag.to_std().unwrap_or_default().as_secs_f64());
-        }
+        let now = self.tail.log().clock().now();
+        let lag = now - *self.waiting_since.get_or_insert(now);
+        self.gauges.lag_seconds.set(lag.to_std().unwrap_or_default().as_secs_f64());
     }
+}
+
+/// Commits what was parked. Whoever lost the lease parks nothing: the next holder may have applied it. Looked at last,
+/// for parking may have waited for a retry; from then on the lease cannot be lost before the transaction ends.
+async fn commit_as_holder(
+    mut transaction: sqlx::Transaction<'_, sqlx::Postgres>,
+    lease: Option<&Lease>,
+) -> Result<(), ApplyError> {
+    if let Some(lease) = lease
+        && !leases::still_held(&mut transaction, lease).await?
+    {
+        return Err(ApplyError::Lost);
+    }
+    transaction.commit().await?;
+    Ok(())
 }
 
 /// Renews a lease until it is lost, and then says so.

@@ -1,4 +1,4 @@
-//! Applying again what was parked: `pontual projector retry`, once the cause is mended.
+//! Applying again what was parked: `pontual retry NAME`, once the cause is mended.
 //!
 //! For example `accounts` refused an event at 2:7; 2:7 is parked, and 2:9 of the same account behind it. A retry
 //! takes both, applies 2:7, then 2:9, and forgets them. The running projector goes on meanwhile: if it meets

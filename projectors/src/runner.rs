@@ -79,7 +79,8 @@ pub trait Projector: Send + Sync + 'static {
     /// Applies a batch and moves its checkpoint. Twice equals once.
     async fn apply(&self, batch: &Batch<'_>) -> Result<(), ApplyError>;
 
-    /// Called when it starts on a partition, and about once a second while there is nothing to apply.
+    /// Called when it starts on a partition, and about once a second while there is nothing to apply, or nothing it can
+    /// be applied to; but not while it stands before an event that cannot be applied or read.
     async fn idle(&self, _partition: Partition, _at: u64) -> Result<(), ApplyError> {
         Ok(())
     }

@@ -6,12 +6,12 @@ use domain::actor::Role;
 use domain::ids::{AccountId, ProviderId};
 use http_kit::auth::SignedIn;
 use http_kit::extract::Json;
-use http_kit::headers::After;
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::freshness::Seen;
 use crate::{QueryState, rules, table_problem};
 
 /// An account, as its owner sees it.
@@ -50,7 +50,7 @@ pub struct AccountBody {
 pub async fn me(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<AccountBody>, Problem> {
     let account = rules::own(&actor)?;
     state.tables_after(&after).await?;

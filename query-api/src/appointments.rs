@@ -7,7 +7,7 @@ use domain::appointment::Status;
 use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Date, Json, Path, Query};
-use http_kit::headers::{After, Tag};
+use http_kit::headers::Tag;
 use http_kit::paging::{List, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
@@ -15,6 +15,7 @@ use read_models::appointments::{AppointmentRow, Period};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::freshness::Seen;
 use crate::{QueryState, page_limit, rules, table_problem};
 
 /// An appointment, as its parties see it.
@@ -113,7 +114,7 @@ pub async fn appointment(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
     Path(id): Path<AppointmentId>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Response, Problem> {
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
@@ -160,7 +161,7 @@ pub async fn own_appointments(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
     Query(params): Query<OwnParams>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<List<AppointmentBody>>, Problem> {
     let account = rules::own(&actor)?;
     let paging = Paging::new(params.limit, params.cursor)?;
@@ -207,7 +208,7 @@ pub async fn provider_day(
     SignedIn(actor): SignedIn,
     Path(id): Path<ProviderId>,
     Query(params): Query<DayParams>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<List<AppointmentBody>>, Problem> {
     let paging = Paging::new(params.limit, params.cursor)?;
     let limit = page_limit(paging.limit)?;

@@ -18,7 +18,6 @@ use domain::position::{Position, PositionToken};
 use domain::provider::{Provider, Service};
 use domain::slots::Span;
 use http_kit::extract::{Date, Json, Query};
-use http_kit::headers::After;
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem};
 use read_models::availability::{Availability, AvailabilityDocs, CacheWrite, DayDoc, ScheduleDoc};
@@ -26,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::QueryState;
+use crate::freshness::Seen;
 
 /// Which day of which provider.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -135,7 +135,7 @@ pub struct DaysBody {
 pub async fn available_times(
     State(state): State<QueryState>,
     Query(params): Query<TimesParams>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<TimesBody>, Problem> {
     let (provider_id, day) = (params.provider_id, params.day.0);
     let mut asked = Asked::read(&state, provider_id, day, day, &after).await?;
@@ -168,7 +168,7 @@ pub async fn available_times(
 pub async fn available_days(
     State(state): State<QueryState>,
     Query(params): Query<DaysParams>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<DaysBody>, Problem> {
     let (provider_id, Month { first, last }) = (params.provider_id, params.month);
     let mut asked = Asked::read(&state, provider_id, first, last, &after).await?;

@@ -7,13 +7,13 @@ use domain::position::Position;
 use http_kit::Problem;
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Json, Query};
-use http_kit::headers::After;
 use http_kit::paging::{List, Paging};
 use http_kit::problem::QueryProblems;
 use read_models::notifications::{FeedError, Filter, Notification, NotificationKind};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::freshness::Seen;
 use crate::{QueryState, page_limit, rules};
 
 /// A notification, as its recipient sees it.
@@ -116,7 +116,7 @@ pub async fn list_notifications(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
     Query(params): Query<ListParams>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<List<NotificationBody>>, Problem> {
     let account = rules::own(&actor)?;
     let paging = Paging::new(params.limit, params.cursor)?;
@@ -140,7 +140,7 @@ pub async fn list_notifications(
 pub async fn notification_counts(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<CountsBody>, Problem> {
     let account = rules::own(&actor)?;
     state.feed_after(&after).await?;

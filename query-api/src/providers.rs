@@ -6,7 +6,6 @@ use domain::ids::ProviderId;
 use domain::text::Slug;
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Json, Path};
-use http_kit::headers::After;
 use http_kit::paging::{List, PageParams, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
@@ -14,6 +13,7 @@ use read_models::providers::ProviderRow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::freshness::Seen;
 use crate::services::ServiceBody;
 use crate::{QueryState, page_limit, rules, services, table_problem};
 
@@ -72,7 +72,7 @@ pub struct ProviderPage {
 pub async fn list_providers(
     State(state): State<QueryState>,
     paging: Paging,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<List<ProviderBody>>, Problem> {
     let limit = page_limit(paging.limit)?;
     let page = match &paging.cursor {
@@ -96,7 +96,7 @@ pub async fn list_providers(
 pub async fn provider_by_slug(
     State(state): State<QueryState>,
     Path(slug): Path<String>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<ProviderPage>, Problem> {
     // What cannot be a slug is nobody's.
     let slug: Slug = slug.parse().map_err(|_| Kind::NotFound)?;
@@ -113,7 +113,7 @@ pub async fn provider_by_slug(
 pub async fn own_profile(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<ProviderPage>, Problem> {
     let account = rules::own(&actor)?;
     state.tables_after(&after).await?;

@@ -4,7 +4,6 @@ use axum::extract::State;
 use domain::ids::{ProviderId, ServiceId};
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Json, Path};
-use http_kit::headers::After;
 use http_kit::paging::List;
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
@@ -12,6 +11,7 @@ use read_models::services::ServiceRow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::freshness::Seen;
 use crate::{QueryState, rules, table_problem};
 
 /// A service one can book.
@@ -71,7 +71,7 @@ impl From<ServiceRow> for ServiceBody {
 pub async fn provider_services(
     State(state): State<QueryState>,
     Path(provider): Path<ProviderId>,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<List<ServiceBody>>, Problem> {
     state.tables_after(&after).await?;
     let known = read_models::providers::by_id(state.log.pool(), provider).await;
@@ -87,7 +87,7 @@ pub async fn provider_services(
 pub async fn own_services(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
-    After(after): After,
+    Seen(after): Seen,
 ) -> Result<Json<List<ServiceBody>>, Problem> {
     let account = rules::own(&actor)?;
     state.tables_after(&after).await?;

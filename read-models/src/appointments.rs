@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::paging::{self, Page, PageLimit};
 use crate::table::{
     Columns, RawStamp, RowStamp, StampColumns, Table, TableError, Writes, database, money_columns,
+    page_database,
 };
 
 const TABLE: &str = "appointments";
@@ -103,8 +104,6 @@ pub enum AppointmentChange {
         /// Where it stands now.
         status: Status,
     },
-    /// Something that shows nowhere in the row but in its version.
-    Touched,
 }
 
 /// What a booking says.
@@ -189,9 +188,7 @@ impl Table for Appointments {
     ) -> Option<AppointmentRow> {
         match change {
             AppointmentChange::Booked(new) => Some(new.into_row(id, stamp)),
-            AppointmentChange::StatusChanged { .. }
-            | AppointmentChange::Rescheduled { .. }
-            | AppointmentChange::Touched => None,
+            AppointmentChange::StatusChanged { .. } | AppointmentChange::Rescheduled { .. } => None,
         }
     }
 
@@ -206,7 +203,6 @@ impl Table for Appointments {
                 row.slot = to;
                 row.status = status;
             }
-            AppointmentChange::Touched => {}
         }
     }
 
@@ -345,7 +341,7 @@ pub async fn of_client(
         .bind(after.map(|(_, id)| id.uuid()))
         .fetch_all(pool)
         .await
-        .map_err(database(TABLE))?;
+        .map_err(page_database(TABLE, cursor.is_some()))?;
     Ok(Page::cut(read(rows)?, limit, list, |row| (row.slot.start, row.id)))
 }
 
@@ -394,7 +390,7 @@ async fn starting_within(
     .bind(after.map(|(_, id)| id.uuid()))
     .fetch_all(pool)
     .await;
-    read(rows.map_err(database(TABLE))?)
+    read(rows.map_err(page_database(TABLE, after.is_some()))?)
 }
 
 #[derive(sqlx::FromRow)]

@@ -1,7 +1,7 @@
 //! How fresh a read model is, so that whoever wrote can read what they wrote.
 //!
 //! A command answers with a position token, say `3:1042`. A read that carries it waits, bounded, until what
-//! it reads [`reaches`] the token: the read tables by their projector's checkpoint ([`TablesFreshness`]), the
+//! it reads has come as far: the read tables by their projector's checkpoint ([`TablesFreshness`]), the
 //! availability cache and the notification feed by what they say of themselves. A crash of the projector
 //! leaves the checkpoint where the data is, never ahead.
 
@@ -13,11 +13,6 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[error("the checkpoints of the read tables cannot be read")]
 pub struct FreshnessUnavailable(#[source] sqlx::Error);
-
-/// Whether what was applied covers all that a token asks for.
-pub fn reaches(applied: &PositionToken, wanted: &PositionToken) -> bool {
-    wanted.positions().all(|position| applied.number(position.partition) >= position.number)
-}
 
 /// How far the read tables have applied the log. Their checkpoint is the event log's, moved in the same
 /// transaction as the tables.
@@ -33,25 +28,17 @@ impl TablesFreshness {
         Self { pool, projector: projector.into() }
     }
 
-    /// Up to which event of a partition; 0 before the first.
-    pub async fn applied(&self, partition: Partition) -> Result<u64, FreshnessUnavailable> {
-        let number: Option<i64> = sqlx::query_scalar(
-            "SELECT position FROM checkpoints WHERE projector = $1 AND partition = $2",
-        )
-        .bind(&self.projector)
-        .bind(i32::from(partition.0))
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(FreshnessUnavailable)?;
-        Ok(number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default())
-    }
-
-    /// Up to which event of every partition.
-    pub async fn all(&self) -> Result<PositionToken, FreshnessUnavailable> {
+    /// Up to which event of each of these partitions; one without any is left out. One question, however many.
+    pub async fn applied(
+        &self,
+        partitions: &[Partition],
+    ) -> Result<PositionToken, FreshnessUnavailable> {
         let rows: Vec<(i32, i64)> = sqlx::query_as(
-            "SELECT partition::integer, position FROM checkpoints WHERE projector = $1",
+            "SELECT partition::integer, position FROM checkpoints
+             WHERE projector = $1 AND partition = ANY($2::integer[]::smallint[])",
         )
         .bind(&self.projector)
+        .bind(partitions.iter().map(|partition| i32::from(partition.0)).collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await
         .map_err(FreshnessUnavailable)?;
@@ -62,20 +49,5 @@ impl TablesFreshness {
                 Some(Position { partition, number: u64::try_from(number).ok()? })
             })
             .collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_reached_when_every_partition_it_names_is() {
-        let token = |text: &str| text.parse::<PositionToken>().unwrap();
-        assert!(reaches(&token("0:7,3:10"), &token("3:10")));
-        assert!(reaches(&token("0:7,3:10"), &token("")));
-        assert!(!reaches(&token("0:7,3:10"), &token("3:11")));
-        assert!(!reaches(&token("0:7"), &token("0:7,1:1")));
-        assert!(reaches(&token(""), &token("2:0")));
     }
 }

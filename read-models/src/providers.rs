@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::paging::{self, Page, PageLimit};
 use crate::table::{
     Columns, RawStamp, RowStamp, StampColumns, Table, TableError, Writes, database, money_columns,
+    page_database,
 };
 
 const TABLE: &str = "providers";
@@ -261,7 +262,7 @@ pub async fn list(
         .bind(name)
         .bind(id.uuid()),
     };
-    let rows = query.fetch_all(pool).await.map_err(database(TABLE))?;
+    let rows = query.fetch_all(pool).await.map_err(page_database(TABLE, cursor.is_some()))?;
     Ok(page(read(rows)?, limit))
 }
 

@@ -212,6 +212,20 @@ pub(crate) fn database(table: &'static str) -> impl Fn(sqlx::Error) -> TableErro
     move |source| TableError::Database { table, source }
 }
 
+/// The same for a page of a list, where what Postgres refuses to compare with is the cursor's key.
+pub(crate) fn page_database(
+    table: &'static str,
+    cursor: bool,
+) -> impl Fn(sqlx::Error) -> TableError + Copy {
+    move |source| {
+        if crate::paging::is_the_cursors_fault(&source, cursor) {
+            TableError::Cursor(crate::paging::InvalidCursor)
+        } else {
+            TableError::Database { table, source }
+        }
+    }
+}
+
 /// Reads columns back into the domain's types.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns(pub(crate) &'static str);

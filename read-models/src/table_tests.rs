@@ -18,7 +18,7 @@ use crate::freshness::TablesFreshness;
 use crate::paging::PageLimit;
 use crate::providers::{self, ProviderChange, ProviderWrites};
 use crate::services::{self, ServiceChange, ServiceWrites};
-use crate::table::{Stamp, Table, TableError, Writes};
+use crate::table::{Stamp, Table, TableError, Writes, page_database};
 use crate::testing::{
     appointment, at, id, partitions, position, provider_in, span, stamp, with_database,
 };
@@ -326,7 +326,6 @@ async fn an_appointment_follows_its_events() {
             ),
             (id(10), stamp(3, 1), booked("2026-03-12T13:00:00Z")),
             (which, stamp(4, 3), cancelled),
-            (which, stamp(5, 4), AppointmentChange::Touched),
         ];
         assert_eq!(flush::<appointments::Appointments>(&pool, changes).await.unwrap(), 2);
         let after = appointments::by_id(&pool, which).await.unwrap().unwrap();
@@ -334,7 +333,7 @@ async fn an_appointment_follows_its_events() {
             (after.slot, after.status, &after.status_reason),
             (moved, Status::Cancelled, &reason)
         );
-        assert_eq!((after.stamp.version, after.client_notes), (4, row.client_notes));
+        assert_eq!((after.stamp.version, after.client_notes), (3, row.client_notes));
         let local: chrono::NaiveDateTime =
             sqlx::query_scalar("SELECT local_start FROM appointments WHERE id = $1")
                 .bind(uuid::Uuid::from(which))
@@ -450,9 +449,32 @@ async fn freshness_is_what_the_projectors_checkpoint_says() {
         .await
         .unwrap();
         let freshness = TablesFreshness::new(pool, "tables");
-        assert_eq!(freshness.applied(Partition(3)).await.unwrap(), 12);
-        assert_eq!(freshness.applied(Partition(1)).await.unwrap(), 0);
-        assert_eq!(freshness.all().await.unwrap().to_string(), "0:7,3:12");
+        let applied = async |of: &[u16]| {
+            let partitions: Vec<_> = of.iter().copied().map(Partition).collect();
+            freshness.applied(&partitions).await.unwrap().to_string()
+        };
+        assert_eq!(applied(&[3]).await, "3:12");
+        assert_eq!(applied(&[1]).await, "");
+        let every: Vec<u16> = (0..4096).collect();
+        assert_eq!(applied(&every).await, "0:7,3:12");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_postgres_cannot_compare_with_is_a_wrong_cursor_and_never_a_failure_of_postgres() {
+    with_database(|pool| async move {
+        let refused = async |text: &str| {
+            let asked = sqlx::query("SELECT $1::text").bind(text.to_owned()).execute(&pool).await;
+            asked.unwrap_err()
+        };
+        let error = page_database("providers", true)(refused("\u{0}").await);
+        assert!(matches!(error, TableError::Cursor(_)), "{error}");
+        // Without a cursor it is no client's fault.
+        let error = page_database("providers", false)(refused("\u{0}").await);
+        assert!(matches!(error, TableError::Database { table: "providers", .. }), "{error}");
+        let error = page_database("providers", true)(sqlx::Error::PoolTimedOut);
+        assert!(matches!(error, TableError::Database { table: "providers", .. }), "{error}");
     })
     .await;
 }

@@ -1,6 +1,7 @@
 //! What the tests share: events that say little, a projector that does as it is told, a small world.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -91,6 +92,8 @@ pub(crate) struct Obedient {
     /// Rung when it stands at the gate.
     pub(crate) waits: Notify,
     pub(crate) gate: Notify,
+    /// How often it was told that it idles.
+    pub(crate) idled: AtomicUsize,
 }
 
 impl Obedient {
@@ -105,6 +108,7 @@ impl Obedient {
             tries: Mutex::default(),
             waits: Notify::new(),
             gate: Notify::new(),
+            idled: AtomicUsize::new(0),
         })
     }
 
@@ -181,6 +185,11 @@ impl Projector for Obedient {
         transaction.commit().await?;
         let mut applied = self.applied.lock().unwrap();
         applied.extend(batch.events.iter().map(|e| (e.stream, e.at.partition, e.at.number)));
+        Ok(())
+    }
+
+    async fn idle(&self, _partition: Partition, _at: u64) -> Result<(), ApplyError> {
+        self.idled.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }

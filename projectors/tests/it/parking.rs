@@ -1,6 +1,7 @@
 //! Poison: parked with all that follows it, while the others flow; and let go again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use domain::position::Partition;
 use event_log::testing::TestDatabase;
@@ -35,6 +36,16 @@ impl Running {
         let mut all = parked::list(self.log.pool(), Some(Obedient::NAME), 100).await.unwrap();
         all.sort_by_key(|parked| parked.at);
         all.into_iter().map(|parked| parked.at.number).collect()
+    }
+
+    async fn waits_for_a_lock(&self) -> bool {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock')",
+        )
+        .fetch_one(self.log.pool())
+        .await
+        .unwrap()
     }
 }
 
@@ -89,16 +100,7 @@ async fn an_event_that_comes_during_a_retry_is_neither_lost_nor_early() {
     it.projector.waits.notified().await;
     // While the retry holds 1, the runner meets 3, and waits.
     append(&it.log, bad, 2, 1).await;
-    until("the runner waits for the retry", async || {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock')",
-        )
-        .fetch_one(it.log.pool())
-        .await
-        .unwrap()
-    })
-    .await;
+    until("the runner waits for the retry", async || it.waits_for_a_lock().await).await;
     // 1 goes through, 2 is still poisonous: 3 must wait behind it.
     it.projector.order(bad, Order::BePoisoned);
     it.projector.gate.notify_one();
@@ -109,6 +111,48 @@ async fn an_event_that_comes_during_a_retry_is_neither_lost_nor_early() {
     retry(&it.tail, &*it.projector).await.unwrap();
     assert_eq!(it.projector.of(bad), [1, 2, 3]);
     assert!(it.parked().await.is_empty());
+}
+
+#[tokio::test]
+async fn who_loses_the_lease_while_it_parks_an_event_parks_nothing() {
+    let it = running(true).await;
+    let bad = agenda(5, 0);
+    it.projector.order(bad, Order::BePoisoned);
+    let mut delay = it.log.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE parked IN SHARE MODE").execute(&mut *delay).await.unwrap();
+    append(&it.log, bad, 0, 1).await;
+    until("it is about to park", async || it.waits_for_a_lock().await).await;
+    // Meanwhile its lease ran out and somebody else took it.
+    let steal = "UPDATE leases SET owner = 'somebody', epoch = epoch + 1, expires_at = 'infinity'";
+    sqlx::query(steal).execute(it.log.pool()).await.unwrap();
+    it.projector.order(bad, Order::Apply);
+    delay.commit().await.unwrap();
+    // And gave it back, with the event not applied.
+    let give_back = "UPDATE leases SET expires_at = '-infinity' WHERE owner = 'somebody'";
+    sqlx::query(give_back).execute(it.log.pool()).await.unwrap();
+    caught_up(&it.log, Obedient::NAME).await;
+    assert_eq!((it.projector.of(bad), it.parked().await), (vec![1], vec![]));
+}
+
+#[tokio::test]
+async fn a_projector_that_is_stuck_does_not_say_that_all_is_well() {
+    let it = running(false).await;
+    let bad = agenda(5, 0);
+    append(&it.log, bad, 0, 1).await;
+    caught_up(&it.log, Obedient::NAME).await;
+    let idled = || it.projector.idled.load(Ordering::SeqCst);
+    until("it idles", async || idled() > 0).await;
+    it.projector.order(bad, Order::BePoisoned);
+    append(&it.log, bad, 1, 1).await;
+    let tried = || it.projector.tries.lock().unwrap().len();
+    let (before, tries) = (idled(), tried());
+    // Some 5 s with ever longer pauses: an idle one would have said so several times.
+    until("it has tried a few times", async || tried() > tries + 7).await;
+    assert!(idled() <= before + 1, "{} > {before}", idled());
+    it.projector.order(bad, Order::Apply);
+    caught_up(&it.log, Obedient::NAME).await;
+    let before = idled();
+    until("it idles again", async || idled() > before).await;
 }
 
 #[tokio::test]

@@ -187,6 +187,12 @@ async fn the_lag_is_what_the_leader_has_not_applied_and_nothing_elsewhere() {
     .await;
     assert_eq!(gauge("pontual_projector_leading"), 1.0);
     assert!(gauge("pontual_projector_failures_total") >= 1.0);
+    // However often it fails, what it has not applied grows older.
+    let lag = gauge("pontual_projector_lag_seconds");
+    until("it says that it falls behind", async || {
+        gauge("pontual_projector_lag_seconds") > lag + 0.2
+    })
+    .await;
     append(&log, stream, 40, 20).await;
     until("it says so of what came since", async || {
         gauge("pontual_projector_behind_events") == 60.0

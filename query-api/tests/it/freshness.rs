@@ -1,6 +1,6 @@
 //! Nobody who says what they have seen gets anything older.
 
-use domain::ids::ProviderId;
+use domain::ids::{AccountId, ProviderId};
 use domain::position::{Position, PositionToken};
 use event_log::parked;
 use read_models::availability::{AvailabilityCache as _, CacheBatch, CacheWrite};
@@ -145,8 +145,114 @@ async fn a_token_from_beyond_the_log_is_not_caught_up_with_and_vouches_for_nothi
         assert_eq!((answer.status, answer.problem()), (503, "not-caught-up"));
     }
     assert!(world.cache.get(provider, &[]).await.unwrap().schedule.is_none());
-    // Other partitions are none of this read's business.
-    assert_eq!(free(&world.get(&times(provider), "3:99", None).await), 10);
+}
+
+#[tokio::test]
+async fn a_token_of_partitions_the_log_does_not_have_is_refused_and_one_that_asks_for_nothing_is_not()
+ {
+    let world = World::start().await;
+    let ana = world.person("Ana").await;
+    let (provider, _) = world.shop(ana, "anas").await;
+    let token = world.token(ana, minute());
+    let paths = [&times(provider), "/api/providers", "/api/auth/me", "/api/notifications"];
+    let every: Vec<String> = (0..4096).map(|n| format!("{n}:1")).collect();
+    for path in paths {
+        for after in ["1:1", "0:1,3:99", "65535:0", &every.join(",")] {
+            let answer = world.get(path, after, Some(&token)).await;
+            assert_eq!((answer.status, answer.problem()), (400, "invalid-header"), "{path}");
+        }
+        let answer = world.get(path, "0:0", Some(&token)).await;
+        assert_ne!(answer.status, 503, "{path}: nothing is asked for");
+    }
+}
+
+/// A cursor of a list with this key, as nobody but a forger writes it.
+fn forged(list: &str, key: &serde_json::Value) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json!([list, key]).to_string())
+}
+
+#[tokio::test]
+async fn a_forged_cursor_is_the_callers_mistake_and_no_outage() {
+    let world = World::start().await;
+    let ana = world.person("Ana").await;
+    let token = world.token(ana, minute());
+    let id = ana.to_string();
+    let (provider, _) = world.shop(ana, "anas").await;
+    let mut writes = ProviderWrites::default();
+    let recorded_at = world.log().clock().now();
+    let stamp = Stamp { at: at(1), version: 1, recorded_at };
+    writes.push(provider, stamp, opened_by(ana, "anas", "Ana's"));
+    write(&world, writes).await;
+    let day = format!("/api/appointments/provider/{provider}?day={DAY}");
+    for (path, list, keys) in [
+        ("/api/providers?limit=1", "providers", [json!(["\u{0}", id]), json!(["a\u{0}b", id])]),
+        (
+            "/api/users/appointments?when=upcoming",
+            "appointments.upcoming",
+            [json!(["-200000-01-01T00:00:00Z", id]), json!(["+200000-01-01T00:00:00Z", id])],
+        ),
+        (
+            "/api/users/appointments?when=past",
+            "appointments.past",
+            [json!(["-4800-01-01T00:00:00Z", id]), json!(["9999-01-01T00:00:00Z", id])],
+        ),
+        (
+            &day,
+            "appointments.provider",
+            [json!(["-200000-01-01T00:00:00Z", id]), json!(["+200000-01-01T00:00:00Z", id])],
+        ),
+        (
+            "/api/notifications?status=all",
+            "notifications",
+            [json!(["-200000-01-01T00:00:00Z", 0, 1]), json!(["+200000-01-01T00:00:00Z", 0, 1])],
+        ),
+    ] {
+        for key in keys {
+            let cursor = forged(list, &key);
+            let answer = world.get(&format!("{path}&cursor={cursor}"), "", Some(&token)).await;
+            assert_eq!((answer.status, answer.problem()), (400, "invalid-query"), "{path} {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_the_longest_names_takes_its_own_cursor() {
+    let world = World::start().await;
+    let (ana, bia) = (world.person("Ana").await, world.person("Bia").await);
+    let mut writes = ProviderWrites::default();
+    let recorded_at = world.log().clock().now();
+    let longest = "\u{1d11e}".repeat(255);
+    for (number, owner, slug) in [(1, ana, "anas"), (2, bia, "bias")] {
+        let (provider, _) = world.shop(owner, slug).await;
+        let stamp = Stamp { at: at(number), version: 1, recorded_at };
+        writes.push(provider, stamp, opened_by(owner, slug, &longest));
+    }
+    write(&world, writes).await;
+    let first = world.get("/api/providers?limit=1", "", None).await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    let cursor = first.body["next_cursor"].as_str().unwrap();
+    assert!(cursor.len() > 1024, "{}", cursor.len());
+    let second = world.get(&format!("/api/providers?limit=1&cursor={cursor}"), "", None).await;
+    assert_eq!(second.status, 200, "{}", second.body);
+    assert_ne!(first.body["items"][0]["id"], second.body["items"][0]["id"]);
+    assert_eq!(second.body["next_cursor"], json!(null));
+}
+
+fn opened_by(account: AccountId, slug: &str, name: &str) -> ProviderChange {
+    ProviderChange::Opened {
+        account,
+        slug: slug.parse().unwrap(),
+        business_name: Some(name.parse().unwrap()),
+        hourly_rate: None,
+        zone: domain::hours::Zone::SAO_PAULO,
+    }
+}
+
+async fn write(world: &World, writes: ProviderWrites) {
+    let mut transaction = world.log().pool().begin().await.unwrap();
+    writes.flush(&mut transaction).await.unwrap();
+    transaction.commit().await.unwrap();
 }
 
 #[tokio::test]
@@ -164,13 +270,7 @@ async fn a_list_that_lacks_what_is_parked_is_not_cached() {
 
     // It is applied after all, and no event says so.
     let mut writes = ProviderWrites::default();
-    let change = ProviderChange::Opened {
-        account: ana,
-        slug: "anas".parse().unwrap(),
-        business_name: Some("Ana's".parse().unwrap()),
-        hourly_rate: None,
-        zone: domain::hours::Zone::SAO_PAULO,
-    };
+    let change = opened_by(ana, "anas", "Ana's");
     let recorded_at = world.log().clock().now();
     writes.push(provider, Stamp { at: last(&opened), version: 1, recorded_at }, change);
     let mut transaction = world.log().pool().begin().await.unwrap();

@@ -12,7 +12,7 @@ use super::{
     Counts, FeedBatch, FeedError, FeedKey, Filter, Folded, NewNotification, Notification,
     NotificationFeed, NotificationKind, PartyName,
 };
-use crate::paging::{self, Page, PageLimit};
+use crate::paging::{self, InvalidCursor, Page, PageLimit};
 use crate::table::bigint;
 
 const LIST: &str = "notifications";
@@ -149,7 +149,13 @@ impl NotificationFeed for PostgresFeed {
             .bind(before.map(|(_, _, number)| bigint(number)))
             .fetch_all(&self.pool)
             .await
-            .map_err(unavailable)?;
+            .map_err(|error| {
+                if paging::is_the_cursors_fault(&error, cursor.is_some()) {
+                    FeedError::Cursor(InvalidCursor)
+                } else {
+                    unavailable(error)
+                }
+            })?;
         Ok(Page::cut(read(recipient, rows)?, limit, LIST, |item| item.content.key()))
     }
 
