@@ -3,8 +3,8 @@
 //! A notification's `_id` is `recipient:partition:number`. Batches are `update` commands of many upserts, which
 //! every server since 2.6 understands. Content is `$set`, a mark is `$min` of `read_at_us`, "all read" is
 //! `$max` in the account's own document: all of them commute and repeat without effect. The checkpoint is
-//! written last, journaled by a majority, and covers the writes before it. Instants are kept as
-//! microseconds, for BSON dates know only milliseconds.
+//! written last. Both are acknowledged by a majority that has them in its journals: a checkpoint must outlive no
+//! election that its data did not. Instants are kept as microseconds, for BSON dates know only milliseconds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -133,11 +133,7 @@ impl MongoFeed {
         for chunk in updates.chunks(CHUNK) {
             let mut chunk = chunk.to_vec();
             for attempt in 1.. {
-                let command = doc! {
-                    "update": self.name(collection),
-                    "updates": chunk.clone(),
-                    "ordered": false,
-                };
+                let command = update(self.name(collection), chunk.clone());
                 let answer = self.in_time(self.database.run_command(command).into_future()).await?;
                 let errors = write_errors(&answer)?;
                 if errors.is_empty() {
@@ -166,15 +162,12 @@ impl MongoFeed {
         if from > 0 {
             query.insert("position", doc! { "$gte": bigint(from) });
         }
-        let command = doc! {
-            "update": self.name("notification_checkpoints"),
-            "updates": [{
-                "q": query,
-                "u": { "$max": { "position": bigint(to) } },
-                "upsert": from == 0,
-            }],
-            "writeConcern": { "w": "majority", "j": true },
+        let statement = doc! {
+            "q": query,
+            "u": { "$max": { "position": bigint(to) } },
+            "upsert": from == 0,
         };
+        let command = update(self.name("notification_checkpoints"), vec![statement]);
         let answer = self.in_time(self.database.run_command(command).into_future()).await?;
         if let Some(code) = write_errors(&answer)?.into_values().next() {
             return Err(FeedError::Refused { code });
@@ -506,6 +499,16 @@ fn number(number: i64, field: &'static str) -> Result<u64, FeedError> {
 fn position(partition: i32, of: i64) -> Result<Position, FeedError> {
     let partition = partition.try_into().map_err(|_| FeedError::Corrupt { field: "partition" })?;
     Ok(Position { partition: Partition(partition), number: number(of, "number")? })
+}
+
+/// The command that writes, data and checkpoints alike.
+fn update(collection: String, statements: Vec<Document>) -> Document {
+    doc! {
+        "update": collection,
+        "updates": statements,
+        "ordered": false,
+        "writeConcern": { "w": "majority", "j": true },
+    }
 }
 
 /// The code of each statement that failed, by its index. The driver does not look for them in a command's
