@@ -25,7 +25,8 @@
 //!   *epoch*, and everything of another epoch is a miss from then on.
 //!
 //! An idle projector applies an empty batch now and then ([`CacheBatch::heartbeat`]), so that a cache that
-//! was lost is noticed without an event. A crash at any point leaves a ceiling that is too high: the repeated
+//! was lost is noticed without an event, and so that a cache whose projector was lost is noticed at all: a partition
+//! nobody applied anything to for [`SILENCE`] has forgotten everything, and its readers go to the log. A crash at any point leaves a ceiling that is too high: the repeated
 //! batch then only replaces what is there, and readers fill the rest.
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod redis;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
@@ -51,6 +53,9 @@ pub use self::redis::{RedisCache, RedisOptions};
 use crate::appointments::AppointmentRow;
 use crate::paging::{Page, PageLimit};
 use crate::providers::{self, ProviderRow};
+
+/// How long a partition's values hold without a word of its projector, which gives one about every second.
+pub const SILENCE: Duration = Duration::from_secs(30);
 
 /// When a provider can be booked, and what for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

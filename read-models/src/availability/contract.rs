@@ -18,6 +18,8 @@ use crate::testing::{
 
 const COUNT: u16 = 7;
 const P: Partition = Partition(3);
+/// Longer than a test takes on a busy machine.
+const AGES: Duration = Duration::from_secs(120);
 
 /// A cache that can be made to forget.
 enum Subject {
@@ -26,16 +28,17 @@ enum Subject {
 }
 
 impl Subject {
-    fn in_process() -> Self {
-        Self::InProcess(InProcessCache::new(partitions(COUNT), InProcessOptions::default()))
+    fn in_process(silence: Duration) -> Self {
+        let options = InProcessOptions { silence, ..InProcessOptions::default() };
+        Self::InProcess(InProcessCache::new(partitions(COUNT), options))
     }
 
-    fn redis() -> Self {
+    fn redis(silence: Duration) -> Self {
         let namespace = format!("{}:", unique("test"));
         // What a failed test leaves behind goes by itself.
         let ttl = Duration::from_secs(120);
         let timeout = Duration::from_secs(5);
-        let options = RedisOptions { namespace, ttl, timeout, ..RedisOptions::default() };
+        let options = RedisOptions { namespace, ttl, silence, timeout, ..RedisOptions::default() };
         let cache = RedisCache::new(&server("TEST_REDIS_URL"), partitions(COUNT), options);
         Self::Redis(cache.unwrap())
     }
@@ -83,13 +86,12 @@ impl Subject {
 macro_rules! contract {
     ($($name:ident;)*) => {
         mod in_process {
-            $(#[tokio::test] async fn $name() { super::$name(super::Subject::in_process()).await; })*
+            use super::{AGES, Subject};
+            $(#[tokio::test] async fn $name() { super::$name(Subject::in_process(AGES)).await; })*
         }
         mod redis {
-            $(#[tokio::test] async fn $name() {
-                let subject = super::Subject::redis();
-                super::$name(subject).await;
-            })*
+            use super::{AGES, Subject};
+            $(#[tokio::test] async fn $name() { super::$name(Subject::redis(AGES)).await; })*
         }
     };
 }
@@ -481,6 +483,34 @@ async fn whatever_is_lost_late_or_repeated_no_value_is_older_than_what_was_appli
     }
 }
 
+#[tokio::test]
+async fn a_cache_whose_projector_is_silent_is_cold_until_it_speaks_again() {
+    // Long enough that a busy machine gets everything done in between.
+    let silence = Duration::from_secs(2);
+    for subject in [Subject::in_process(silence), Subject::redis(silence)] {
+        subject.apply(0, 5, vec![put(first(), 5)]).await;
+        assert_eq!(subject.number(first()).await, Some(5));
+        // A heartbeat is a word.
+        for _ in 0..6 {
+            tokio::time::sleep(silence / 4).await;
+            subject.cache().apply(CacheBatch::heartbeat(P, 5)).await.unwrap();
+        }
+        assert_eq!(subject.number(first()).await, Some(5));
+
+        tokio::time::sleep(silence + silence / 4).await;
+        let docs = subject.cache().get(shop(), &[first()]).await.unwrap();
+        assert_eq!((docs.applied, &docs.days[0].1), (None, &None));
+        assert!(subject.cache().applied().await.unwrap().is_empty());
+        subject.cache().fill(P, 5, vec![put(first(), 5)]).await.unwrap();
+        assert_eq!(subject.number(first()).await, None, "a cold cache takes no fill");
+
+        subject.cache().apply(CacheBatch::heartbeat(P, 5)).await.unwrap();
+        assert_eq!((subject.applied().await, subject.number(first()).await), (5, None));
+        subject.cache().fill(P, 5, vec![put(first(), 5)]).await.unwrap();
+        assert_eq!(subject.number(first()).await, Some(5));
+    }
+}
+
 /// Expects a call to fail as it should, soon.
 async fn unavailable<T>(call: impl Future<Output = Result<T, CacheUnavailable>>) {
     let begun = Timer::now();
@@ -508,7 +538,9 @@ async fn a_redis_that_is_down_or_hangs_is_unavailable_within_a_second() {
 
 #[tokio::test]
 async fn redis_keys_are_those_the_requirement_names() {
-    let Subject::Redis(cache) = Subject::redis() else { unreachable!("it is the one in Redis") };
+    let Subject::Redis(cache) = Subject::redis(AGES) else {
+        unreachable!("it is the one in Redis")
+    };
     let within = span("2026-03-10T03:00:00Z", 24 * 60);
     let mut batch = CacheBatch::new(P, 0, 1);
     let list = DayListDoc { within, items: vec![] };

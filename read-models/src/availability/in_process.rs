@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
@@ -14,7 +14,7 @@ use moka::sync::Cache;
 
 use super::{
     Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheUnavailable, CacheWrite, Cached,
-    DayListDoc, Doc, Key, Kind, ProvidersPageDoc, Value,
+    DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
 };
 
 /// How much it may keep.
@@ -24,11 +24,17 @@ pub struct InProcessOptions {
     pub max_bytes: u64,
     /// How long a value is kept at most: a safety net (K25).
     pub ttl: Duration,
+    /// How long a partition's values hold without a word of its projector.
+    pub silence: Duration,
 }
 
 impl Default for InProcessOptions {
     fn default() -> Self {
-        Self { max_bytes: 64 * 1024 * 1024, ttl: Duration::from_secs(24 * 60 * 60) }
+        Self {
+            max_bytes: 64 * 1024 * 1024,
+            ttl: Duration::from_secs(24 * 60 * 60),
+            silence: SILENCE,
+        }
     }
 }
 
@@ -37,6 +43,7 @@ pub struct InProcessCache {
     partitions: PartitionCount,
     entries: Cache<Key, Entry>,
     states: HashMap<Partition, State>,
+    silence: Duration,
 }
 
 /// What the cache knows of a partition.
@@ -52,6 +59,8 @@ struct Progress {
     epoch: u64,
     ceiling: Option<u64>,
     applied: Option<u64>,
+    /// When its projector last applied something, or said that there is nothing to apply.
+    heard: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -70,7 +79,7 @@ impl InProcessCache {
             .time_to_live(options.ttl)
             .build();
         let states = partitions.all().map(|p| (p, State::default())).collect();
-        Self { partitions, entries, states }
+        Self { partitions, entries, states, silence: options.silence }
     }
 
     /// Loses everything at once, as a cache may.
@@ -83,10 +92,16 @@ impl InProcessCache {
         self.entries.invalidate_all();
     }
 
-    /// A partition the log does not have has no state, and nothing is kept of it.
+    /// A partition the log does not have has no state, and nothing is kept of it; nor is there anything in one whose
+    /// projector is silent: no entry is of the epoch 0.
     fn progress(&self, partition: Partition) -> Progress {
         let Some(state) = self.states.get(&partition) else { return Progress::default() };
-        *state.progress.read().unwrap_or_else(|poison| poison.into_inner())
+        let progress = *state.progress.read().unwrap_or_else(|poison| poison.into_inner());
+        if self.is_alive(&progress) { progress } else { Progress::default() }
+    }
+
+    fn is_alive(&self, progress: &Progress) -> bool {
+        progress.heard.is_some_and(|heard| heard.elapsed() < self.silence)
     }
 
     fn doc<T: Kind>(&self, key: Key, progress: Progress) -> Option<Doc<T>> {
@@ -128,9 +143,11 @@ impl AvailabilityCache for InProcessCache {
         let _writing = state.writing.lock().unwrap_or_else(|poison| poison.into_inner());
         let (epoch, in_order) = {
             let mut progress = state.progress.write().unwrap_or_else(|poison| poison.into_inner());
-            if progress.applied.is_none_or(|applied| applied < from) {
-                *progress = Progress { epoch: progress.epoch + 1, ceiling: None, applied: None };
+            let goes_on = progress.applied.is_some_and(|applied| applied >= from);
+            if !goes_on || !self.is_alive(&progress) {
+                *progress = Progress { epoch: progress.epoch + 1, ..Progress::default() };
             }
+            progress.heard = Some(Instant::now());
             let in_order = progress.ceiling.is_none_or(|ceiling| ceiling == from);
             progress.ceiling = progress.ceiling.max(Some(to));
             (progress.epoch, in_order)
@@ -152,7 +169,7 @@ impl AvailabilityCache for InProcessCache {
     ) -> Result<(), CacheUnavailable> {
         let Some(state) = self.states.get(&partition) else { return Ok(()) };
         let _writing = state.writing.lock().unwrap_or_else(|poison| poison.into_inner());
-        let Progress { epoch, ceiling, applied: _ } = self.progress(partition);
+        let Progress { epoch, ceiling, applied: _, heard: _ } = self.progress(partition);
         if ceiling.is_some_and(|ceiling| ceiling <= as_of) {
             for write in writes.into_iter().filter(CacheWrite::is_put) {
                 debug_assert_eq!(write.key.partition(self.partitions), partition);

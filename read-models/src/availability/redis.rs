@@ -1,7 +1,8 @@
 //! The availability cache in Redis, shared by all processes.
 //!
 //! A value is a string: `<epoch> <number>\n<json>`; no JSON is a tombstone. A partition's state is a string
-//! too, `<epoch> <ceiling> <applied> <step>`, so that one MGET brings the state and all values a reader needs.
+//! too, `<epoch> <ceiling> <applied> <step>`, so that one MGET brings the state and all values a reader needs. It
+//! expires unless a projector applies something, be it an empty batch: then every value is of another epoch.
 //! Batches and fills are Lua scripts: Redis runs each as one, and so the guards hold whoever else writes.
 //! The scripts touch keys of one partition; they need a single Redis, not a cluster.
 //!
@@ -22,7 +23,7 @@ use redis::{AsyncCommands, RedisError, Script, ScriptInvocation};
 
 use super::{
     Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheUnavailable, CacheWrite, Cached,
-    DayListDoc, Doc, Key, Kind, ProvidersPageDoc, Value,
+    DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
 };
 
 /// How the cache uses Redis.
@@ -33,6 +34,8 @@ pub struct RedisOptions {
     pub namespace: String,
     /// How long a value is kept at most: a safety net (K25).
     pub ttl: Duration,
+    /// How long a partition's values hold without a word of its projector.
+    pub silence: Duration,
     /// How long any call may take, connecting included.
     pub timeout: Duration,
     /// The most memory for what was parsed last, in bytes, roughly.
@@ -44,6 +47,7 @@ impl Default for RedisOptions {
         Self {
             namespace: String::new(),
             ttl: Duration::from_secs(24 * 60 * 60),
+            silence: SILENCE,
             timeout: Duration::from_millis(800),
             parsed_bytes: 32 * 1024 * 1024,
         }
@@ -183,9 +187,8 @@ impl RedisCache {
             Action::Put(None) => ("put", Vec::new()),
             Action::Forget => ("forget", Vec::new()),
         };
-        let ttl_ms = u64::try_from(self.options.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         script.key(self.key(write.key));
-        script.arg(operation).arg(write.number).arg(ttl_ms).arg(body);
+        script.arg(operation).arg(write.number).arg(millis(self.options.ttl)).arg(body);
     }
 
     /// Applies a batch in chunks; `false` when somebody else, or a restart, came between two of them.
@@ -200,6 +203,7 @@ impl RedisCache {
             script.arg(batch.from).arg(batch.to);
             script.arg(format!("{:016x}", rand::random::<u64>()));
             script.arg(&step).arg(in_order).arg(u8::from(i + 1 == chunks.len()));
+            script.arg(millis(self.options.silence));
             for write in *chunk {
                 debug_assert_eq!(write.key.partition(self.partitions), batch.partition);
                 self.add(&mut script, write);
@@ -327,6 +331,11 @@ impl RedisCache {
     }
 }
 
+/// As Redis wants it: never 0.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
 fn unavailable(error: RedisError) -> CacheUnavailable {
     CacheUnavailable(Box::new(error))
 }
@@ -354,7 +363,8 @@ impl State {
 const HEAD_BYTES: usize = 40;
 
 /// KEYS: the state, then the values. ARGV: from, to, a random word; then the word of the chunk before ('' for
-/// the first) and whether it was in order; whether this is the last chunk; then four per value.
+/// the first) and whether it was in order; whether this is the last chunk; how long the state holds; then four per
+/// value.
 /// Gives this chunk's word, '' when the chunk before was not the last to write here, and whether the batch is
 /// in order.
 ///
@@ -377,7 +387,7 @@ static APPLY: LazyLock<Script> = LazyLock::new(|| {
             if tonumber(ceiling) < to then ceiling = ARGV[2] end
         end
         for i = 2, #KEYS do
-            local a = 6 + (i - 2) * 4
+            local a = 7 + (i - 2) * 4
             local op, number, ttl, body = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
             local e, n = string.match(redis.call('GETRANGE', KEYS[i], 0, 39), '^(%x+) (%d+)\n')
             local there = e == epoch
@@ -390,7 +400,7 @@ static APPLY: LazyLock<Script> = LazyLock::new(|| {
             end
         end
         if ARGV[6] == '1' and (applied == '' or tonumber(applied) < to) then applied = ARGV[2] end
-        redis.call('SET', KEYS[1], epoch .. ' ' .. ceiling .. ' ' .. applied .. ' ' .. ARGV[3])
+        redis.call('SET', KEYS[1], epoch .. ' ' .. ceiling .. ' ' .. applied .. ' ' .. ARGV[3], 'PX', ARGV[7])
         return {ARGV[3], in_order and 1 or 0}
         ",
     )
