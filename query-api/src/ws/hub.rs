@@ -4,7 +4,7 @@
 //! that gets a thousand hints while the socket is busy is there once, so a mailbox is bounded by the number
 //! of the socket's subscriptions. The session empties it and reads what is new from its own offset.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -105,7 +105,7 @@ impl Hub {
             hub: self.clone(),
             id: self.next.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::default(),
-            topics: Vec::new(),
+            topics: HashSet::new(),
         })
     }
 
@@ -131,10 +131,15 @@ pub struct Seat {
     hub: Arc<Hub>,
     id: u64,
     mailbox: Arc<Mailbox>,
-    topics: Vec<Topic>,
+    topics: HashSet<Topic>,
 }
 
 impl Seat {
+    /// How many sockets came before this one: what is not to happen to all at once is spread by it.
+    pub fn number(&self) -> u64 {
+        self.id
+    }
+
     /// The socket's mailbox.
     pub fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
@@ -144,14 +149,14 @@ impl Seat {
     pub fn watch(&mut self, topic: Topic) {
         let mut watchers = self.hub.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.entry(topic).or_default().insert(self.id, self.mailbox.clone());
-        self.topics.push(topic);
+        self.topics.insert(topic);
     }
 
     /// Watches it no longer.
     pub fn unwatch(&mut self, topic: &Topic) {
         let mut watchers = self.hub.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         remove(&mut watchers, topic, self.id);
-        self.topics.retain(|other| other != topic);
+        self.topics.remove(topic);
     }
 }
 
@@ -170,5 +175,29 @@ fn remove(watchers: &mut HashMap<Topic, HashMap<u64, Arc<Mailbox>>>, topic: &Top
         if sockets.is_empty() {
             watchers.remove(topic);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ids::{AccountId, Mint, RoutingSlot};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_topic_that_is_watched_twice_is_watched_once_and_left_at_once() {
+        let hub = Hub::new(1);
+        let mut seat = hub.enter().unwrap();
+        let account: AccountId = Mint::new([1; 32]).id(RoutingSlot::from_bits(1), 0);
+        let topic = Topic::Notifications { account };
+        for _ in 0..3 {
+            seat.watch(topic);
+        }
+        assert_eq!(seat.topics.len(), 1);
+        seat.unwatch(&topic);
+        assert!(seat.topics.is_empty() && hub.watchers.lock().unwrap().is_empty());
+        seat.watch(topic);
+        drop(seat);
+        assert!(hub.watchers.lock().unwrap().is_empty());
     }
 }

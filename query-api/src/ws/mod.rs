@@ -10,6 +10,7 @@ use http_kit::{Kind, Problem};
 mod budget;
 mod changes;
 pub mod hub;
+mod notifications;
 pub mod protocol;
 mod session;
 
@@ -55,6 +56,9 @@ pub async fn open(
         .on_upgrade(move |socket| Session::run(state, socket, seat, identity))
 }
 
+/// The token of a bearer header; the scheme's case does not matter (RFC 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }

@@ -135,8 +135,6 @@ pub enum Closing {
     TooSlow,
     /// No sign of life.
     Silent,
-    /// Too many sockets.
-    Full,
 }
 
 impl Closing {
@@ -148,7 +146,6 @@ impl Closing {
             Self::Protocol => (1008, "not a message of this protocol"),
             Self::TooSlow => (4408, "too slow"),
             Self::Silent => (4409, "no sign of life"),
-            Self::Full => (1013, "too many connections"),
         }
     }
 }

@@ -5,26 +5,30 @@
 //! without harm; a slow beat looks at everything anyway. For example a provider's session hears
 //! `Notifications(account) up to 3:18`, reads the feed behind 3:17, sends one notification, and keeps 3:18.
 //!
+//! Between any two things it does it hears its client first: whoever has a thousand notifications to catch up with can
+//! still renew a token, and is not taken for dead.
+//!
 //! A crash loses the socket, never a message: the client comes back with its last offset.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use chrono::NaiveDate;
 use domain::Instant;
 use domain::ids::{AccountId, ProviderId};
-use domain::position::PositionToken;
+use domain::position::{Position, PositionToken};
 use domain::provider::Provider;
+use event_log::LogError;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use read_models::fanout::Topic;
-use read_models::notifications::FeedError;
-use read_models::paging::PageLimit;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::budget::Budget;
+use super::changes;
 use super::hub::{News, Seat};
+use super::notifications::Place;
 use super::protocol::{ClientMessage, Closing, ServerMessage, WatchedTopic};
 use crate::QueryState;
 use crate::notifications::NotificationBody;
@@ -41,10 +45,10 @@ const SEND_WITHIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Even without a hint, everything is looked at this often.
 const BEAT: Duration = Duration::from_secs(15);
+/// When everybody is told to look at everything, not everybody does so at once, but spread over this time.
+const SPREAD: Duration = Duration::from_secs(2);
 /// The most subscriptions of one socket.
 const MAX_SUBSCRIPTIONS: usize = 32;
-/// Notifications read at a time.
-const PAGE: u16 = 100;
 
 /// Who a socket is.
 #[derive(Debug, Clone, Copy)]
@@ -62,16 +66,28 @@ struct Day {
     day: NaiveDate,
 }
 
+/// How a local day is watched.
+struct Watch {
+    /// What can change it.
+    topics: Vec<Topic>,
+    /// What the client was told.
+    offset: PositionToken,
+    /// The provider's last event when the topics were worked out, by its number.
+    as_of: u64,
+}
+
 /// A running session.
 pub(super) struct Session {
     state: QueryState,
     seat: Seat,
     out: SplitSink<WebSocket, Message>,
     identity: Option<Identity>,
-    /// The offset of the notifications, once subscribed.
-    notifications: Option<PositionToken>,
-    /// The days watched: their topics and the offset of each.
-    days: HashMap<Day, (Vec<Topic>, PositionToken)>,
+    /// The place in the notifications, once subscribed.
+    notifications: Option<Place>,
+    /// The days watched.
+    days: HashMap<Day, Watch>,
+    /// When to look at everything, if everybody was told to.
+    look: Option<tokio::time::Instant>,
     budget: Budget,
 }
 
@@ -92,6 +108,7 @@ impl Session {
             identity,
             notifications: None,
             days: HashMap::new(),
+            look: None,
             budget: Budget::default(),
         };
         let closing = tokio::select! {
@@ -125,7 +142,11 @@ impl Session {
         beat.reset();
         let mailbox = self.seat.mailbox().clone();
         loop {
+            let (look, behind) =
+                (self.look, self.notifications.as_ref().is_some_and(Place::is_behind));
             let ended = tokio::select! {
+                // What the client has said comes first, or its pongs would lie unread while it is taken for dead.
+                biased;
                 message = incoming.next() => {
                     heard = tokio::time::Instant::now();
                     match message {
@@ -136,11 +157,7 @@ impl Session {
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.spend(),
                     }
                 }
-                () = mailbox.rung() => {
-                    let news = mailbox.take();
-                    self.catch_up(&news).await
-                }
-                _ = beat.tick() => self.look_at_everything().await,
+                () = self.expiry(opened) => Err(Closing::Unauthenticated),
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE {
                         Err(Closing::Silent)
@@ -150,7 +167,12 @@ impl Session {
                         self.push(Message::Ping(Vec::new().into())).await
                     }
                 }
-                () = self.expiry(opened) => Err(Closing::Unauthenticated),
+                _ = beat.tick() => self.look_at_everything().await,
+                () = tokio::time::sleep_until(look.unwrap_or(opened)), if look.is_some() => {
+                    self.look_at_everything().await
+                }
+                () = mailbox.rung() => self.hear_news(mailbox.take()).await,
+                () = std::future::ready(()), if behind => self.send_page().await,
             };
             if let Err(closing) = ended {
                 return Some(closing);
@@ -215,19 +237,18 @@ impl Session {
         }
         match topic {
             WatchedTopic::Notifications { after } => {
+                // Before the offset is read: what comes in between is heard of.
                 let topic = Topic::Notifications { account: identity.account };
-                self.seat.unwatch(&topic);
                 self.seat.watch(topic);
-                let offset = match after {
-                    Some(offset) => self.known(&offset),
-                    None => match self.state.feed.applied_all().await {
-                        Ok(offset) => offset,
-                        Err(_) => {
-                            return self
-                                .refuse("unavailable", "notifications are away; try again")
-                                .await;
-                        }
-                    },
+                let offset = match &after {
+                    Some(offset) => self.known_to_feed(offset).await,
+                    None => self.state.feed_now().await.ok(),
+                };
+                let Some(offset) = offset else {
+                    if self.notifications.is_none() {
+                        self.seat.unwatch(&topic);
+                    }
+                    return self.refuse("unavailable", "notifications are away; try again").await;
                 };
                 self.send(&ServerMessage::Subscribed {
                     topic: "notifications",
@@ -236,8 +257,8 @@ impl Session {
                     offset: &offset,
                 })
                 .await?;
-                self.notifications = Some(offset);
-                self.catch_up_notifications().await
+                self.notifications = Some(Place::behind(offset));
+                Ok(())
             }
             WatchedTopic::Availability { provider, day, after } => {
                 let Ok(loaded) = self.state.log.load::<Provider>(provider).await else {
@@ -248,20 +269,27 @@ impl Session {
                 if loaded.state.shop.is_none() {
                     return self.refuse("not-found", "there is no such provider").await;
                 }
-                let Some(span) = domain::slots::local_day_span(loaded.state.schedule.zone, day)
-                else {
+                let Some(topics) = changes::topics(provider, &loaded, day) else {
                     return self
                         .refuse("not-found", "the provider's time zone has no such day")
                         .await;
                 };
+                let offset = match &after {
+                    None => None,
+                    Some(after) => match self.known(after).await {
+                        Ok(offset) => Some(offset),
+                        Err(_) => {
+                            return self
+                                .refuse("unavailable", "the log could not be read; try again")
+                                .await;
+                        }
+                    },
+                };
                 let watched = Day { provider, day };
                 self.forget(watched);
-                let days = span.utc_days().into_iter().map(Some).chain([None]);
-                let topics: Vec<_> =
-                    days.map(|day| Topic::Availability { provider, day }).collect();
                 topics.iter().for_each(|topic| self.seat.watch(*topic));
                 let now = self.state.newest_change(&topics).await;
-                let offset = after.map_or_else(|| now.clone(), |after| self.known(&after));
+                let offset = offset.unwrap_or_else(|| now.clone());
                 self.send(&ServerMessage::Subscribed {
                     topic: "availability",
                     provider: Some(provider),
@@ -270,7 +298,8 @@ impl Session {
                 })
                 .await?;
                 let missed = now.positions().any(|at| at.number > offset.number(at.partition));
-                self.days.insert(watched, (topics, offset));
+                let as_of = loaded.last.map_or(0, |last| last.number);
+                self.days.insert(watched, Watch { topics, offset, as_of });
                 if missed { self.tell_changed(watched, now).await } else { Ok(()) }
             }
         }
@@ -295,21 +324,42 @@ impl Session {
 
     /// Stops watching a day; a topic another watched day shares stays.
     fn forget(&mut self, day: Day) {
-        let Some((topics, _)) = self.days.remove(&day) else { return };
+        if let Some(watch) = self.days.remove(&day) {
+            self.unwatch(&watch.topics);
+        }
+    }
+
+    fn unwatch(&mut self, topics: &[Topic]) {
         for topic in topics {
-            if !self.days.values().any(|(others, _)| others.contains(&topic)) {
-                self.seat.unwatch(&topic);
+            if !self.days.values().any(|watch| watch.topics.contains(topic)) {
+                self.seat.unwatch(topic);
             }
         }
     }
 
+    /// Does what hints ask for at once, and what everybody is asked for when it is this socket's turn.
+    async fn hear_news(&mut self, mut news: HashMap<Topic, News>) -> Result<(), Closing> {
+        let all = news.len();
+        news.retain(|_, news| *news != News::Perhaps);
+        if news.len() < all && self.look.is_none() {
+            // One after the other, a prime apart.
+            let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
+            let turn = Duration::from_millis(self.seat.number().wrapping_mul(7919) % spread);
+            self.look = Some(tokio::time::Instant::now() + turn);
+        }
+        self.catch_up(&news).await
+    }
+
     /// Sends what is new on the topics that have news.
     async fn catch_up(&mut self, news: &HashMap<Topic, News>) -> Result<(), Closing> {
-        if news.keys().any(|topic| matches!(topic, Topic::Notifications { .. })) {
-            self.catch_up_notifications().await?;
+        if news.keys().any(|topic| matches!(topic, Topic::Notifications { .. }))
+            && let Some(place) = &mut self.notifications
+        {
+            place.wake();
         }
         let mut changed: HashMap<Day, PositionToken> = HashMap::new();
-        for (day, (topics, offset)) in &self.days {
+        let mut moved: HashSet<Day> = HashSet::new();
+        for (day, Watch { topics, offset, as_of }) in &self.days {
             for topic in topics {
                 let up_to: PositionToken = match news.get(topic) {
                     None => continue,
@@ -318,11 +368,20 @@ impl Session {
                         self.state.newest_change(std::slice::from_ref(topic)).await
                     }
                 };
-                for position in
-                    up_to.positions().filter(|at| at.number > offset.number(at.partition))
-                {
-                    changed.entry(*day).or_default().raise(position);
+                let of_provider = matches!(topic, Topic::Availability { day: None, .. });
+                for position in up_to.positions() {
+                    if of_provider && position.number > *as_of {
+                        moved.insert(*day);
+                    }
+                    if position.number > offset.number(position.partition) {
+                        changed.entry(*day).or_default().raise(position);
+                    }
                 }
+            }
+        }
+        for day in moved {
+            for position in self.watch_again(day).await.positions() {
+                changed.entry(day).or_default().raise(position);
             }
         }
         for (day, up_to) in changed {
@@ -331,8 +390,33 @@ impl Session {
         Ok(())
     }
 
+    /// Works out anew what to watch for a day, as its provider's zone or buffers may be others now. What has changed
+    /// of it that the client was not told; nothing if the log is away, and then the beat comes back to it.
+    async fn watch_again(&mut self, day: Day) -> PositionToken {
+        let loaded = match self.state.provider_now(day.provider).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::debug!(%error, "a provider could not be read for a socket");
+                return PositionToken::default();
+            }
+        };
+        // On a date its zone has skipped there is nothing to be had, until it moves once more.
+        let provider = Topic::Availability { provider: day.provider, day: None };
+        let topics =
+            changes::topics(day.provider, &loaded, day.day).unwrap_or_else(|| vec![provider]);
+        topics.iter().for_each(|topic| self.seat.watch(*topic));
+        let Some(watch) = self.days.get_mut(&day) else { return PositionToken::default() };
+        watch.as_of = loaded.last.map_or(0, |last| last.number);
+        let before = std::mem::replace(&mut watch.topics, topics.clone());
+        let offset = watch.offset.clone();
+        self.unwatch(&before);
+        let now = self.state.newest_change(&topics).await;
+        now.positions().filter(|at| at.number > offset.number(at.partition)).collect()
+    }
+
     async fn look_at_everything(&mut self) -> Result<(), Closing> {
-        let topics = self.days.values().flat_map(|(topics, _)| topics.iter().copied());
+        self.look = None;
+        let topics = self.days.values().flat_map(|watch| watch.topics.iter().copied());
         let mut news: HashMap<Topic, News> = topics.map(|topic| (topic, News::Perhaps)).collect();
         if let Some(Identity { account, .. }) = self.identity {
             news.insert(Topic::Notifications { account }, News::Perhaps);
@@ -340,65 +424,63 @@ impl Session {
         self.catch_up(&news).await
     }
 
-    async fn catch_up_notifications(&mut self) -> Result<(), Closing> {
-        let (Some(identity), Some(mut offset)) = (self.identity, self.notifications.take()) else {
+    /// Sends the next page of notifications, if the token still holds.
+    async fn send_page(&mut self) -> Result<(), Closing> {
+        let (Some(identity), Some(mut place)) = (self.identity, self.notifications.take()) else {
             return Ok(());
         };
-        let sent = self.send_notifications(identity.account, &mut offset).await;
-        self.notifications = Some(offset);
+        if identity.expires_at <= self.state.log.clock().now() {
+            return Err(Closing::Unauthenticated);
+        }
+        let sent = self.send_page_from(identity.account, &mut place).await;
+        self.notifications = Some(place);
         sent
     }
 
-    async fn send_notifications(
+    async fn send_page_from(
         &mut self,
         account: AccountId,
-        offset: &mut PositionToken,
+        place: &mut Place,
     ) -> Result<(), Closing> {
-        let limit = PageLimit::new(PAGE).unwrap_or_default();
-        loop {
-            // A batch that is being written may show its later notifications first. What is applied is whole, and
-            // an offset must not pass what is not there yet; so this is read before, and nothing beyond it sent.
-            let read = async {
-                let applied = self.state.feed.applied_all().await?;
-                Ok::<_, FeedError>((applied, self.state.feed.after(account, offset, limit).await?))
-            };
-            let (applied, page) = match read.await {
-                Ok(read) => read,
-                Err(error) => {
-                    // The beat comes back to it.
-                    tracing::debug!(%error, "notifications could not be read for a socket");
-                    return Ok(());
-                }
-            };
-            let mut sent = false;
-            for notification in &page {
-                let at = notification.content.at;
-                if at.number > applied.number(at.partition) {
-                    continue;
-                }
-                offset.raise(at);
-                sent = true;
-                let body = NotificationBody::from(notification);
-                self.send(&ServerMessage::Notification { offset, notification: &body }).await?;
-            }
-            if !sent || page.len() < usize::from(PAGE) {
+        let page = match self.state.next_page(account, place).await {
+            Ok(page) => page,
+            Err(error) => {
+                // The beat comes back to it.
+                tracing::debug!(%error, "notifications could not be read for a socket");
+                place.rest();
                 return Ok(());
             }
+        };
+        for notification in &page.notifications {
+            if place.take(notification.content.at, &page) {
+                let body = NotificationBody::from(notification);
+                let offset = place.offset();
+                self.send(&ServerMessage::Notification { offset, notification: &body }).await?;
+            }
         }
+        place.turn(&page);
+        Ok(())
     }
 
     async fn tell_changed(&mut self, day: Day, up_to: PositionToken) -> Result<(), Closing> {
-        let Some((_, offset)) = self.days.get_mut(&day) else { return Ok(()) };
-        up_to.positions().for_each(|position| offset.raise(position));
-        let offset = offset.clone();
+        let Some(watch) = self.days.get_mut(&day) else { return Ok(()) };
+        up_to.positions().for_each(|position| watch.offset.raise(position));
+        let offset = watch.offset.clone();
         let Day { provider, day } = day;
         self.send(&ServerMessage::AvailabilityChanged { provider, day, offset: &offset }).await
     }
 
-    /// A client's offset, less what the log has no partition for.
-    fn known(&self, offset: &PositionToken) -> PositionToken {
-        let count = self.state.log.partitions().get();
-        offset.positions().filter(|at| at.partition.0 < count).collect()
+    /// A client's offset, as far as the log goes: from beyond its head nobody was told anything, unless it was another
+    /// log, and whoever waited there would not hear of what comes next.
+    async fn known(&self, offset: &PositionToken) -> Result<PositionToken, LogError> {
+        Ok(at_most(offset, &self.state.log.heads().await?))
+    }
+
+    /// The same of the notifications.
+    async fn known_to_feed(&self, offset: &PositionToken) -> Option<PositionToken> {
+        let mut ends = self.state.log.heads().await.ok()?;
+        self.state.feed.applied_all().await.ok()?.positions().for_each(|at| ends.raise(at));
+        Some(at_most(offset, &ends))
     }
 
     async fn refuse(&mut self, problem: &'static str, detail: &str) -> Result<(), Closing> {
@@ -417,4 +499,13 @@ impl Session {
             Err(_) => Err(Closing::TooSlow),
         }
     }
+}
+
+/// An offset, nowhere beyond these ends.
+fn at_most(offset: &PositionToken, ends: &PositionToken) -> PositionToken {
+    let known = offset.positions().map(|at| {
+        let number = at.number.min(ends.number(at.partition));
+        Position { number, ..at }
+    });
+    known.filter(|at| at.number > 0).collect()
 }

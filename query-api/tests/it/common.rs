@@ -190,7 +190,7 @@ pub(crate) fn at(number: u64) -> Position {
     Position { partition: P, number }
 }
 
-fn origin(account: AccountId) -> Origin {
+pub(crate) fn origin(account: AccountId) -> Origin {
     Origin::of(Actor::Account { id: account, roles: vec![Role::Client] }, "t")
 }
 

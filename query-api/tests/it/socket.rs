@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::NaiveDate;
 use domain::appointment::Appointment;
+use domain::hours::WeeklyHours;
 use domain::ids::{AccountId, AppointmentId, Mint, ProviderId, RoutingSlot};
+use domain::locale::Locale;
+use domain::provider::{AddService, ChangeProvider, Offer, OwnersChange, SetWeeklyHours};
+use event_log::parked;
 use futures_util::{SinkExt as _, StreamExt as _};
 use read_models::fanout::{Fanout as _, Hint, Topic};
 use read_models::notifications::{
@@ -149,6 +154,27 @@ impl World {
         self.feed.apply(batch).await.unwrap();
     }
 
+    /// A shop's owner changes it; a projector says so. Which event it was.
+    async fn change<C: OwnersChange>(
+        &self,
+        owner: AccountId,
+        provider: ProviderId,
+        change: C,
+    ) -> u64 {
+        let change = ChangeProvider { provider, change };
+        self.executor.execute(change, origin(owner)).await.unwrap();
+        let head = self.log().head(P).await.unwrap();
+        self.hint_of(provider, None, head).await;
+        head
+    }
+
+    /// A projector says that a provider's UTC day, or the provider, has changed.
+    async fn hint_of(&self, provider: ProviderId, day: Option<&str>, number: u64) {
+        let day = day.map(|day| day.parse::<NaiveDate>().unwrap());
+        let topic = Topic::Availability { provider, day };
+        self.fanout.publish(&[Hint { topic, at: at(number) }]).await;
+    }
+
     async fn hint(&self, recipient: AccountId, number: u64) {
         let topic = Topic::Notifications { account: recipient };
         self.fanout.publish(&[Hint { topic, at: at(number) }]).await;
@@ -251,6 +277,158 @@ async fn who_watched_a_day_and_comes_back_to_a_cold_cache_hears_that_it_changed(
     socket.send(watch("2026-03-04", &offset)).await;
     assert_eq!(socket.next().await["type"], "subscribed");
     assert!(socket.is_silent().await);
+}
+
+#[tokio::test]
+async fn a_watched_day_follows_its_providers_buffers_and_zone() {
+    let world = World::start().await;
+    let ana = world.person("Ana").await;
+    let (provider, _) = world.shop(ana, "anas").await;
+    let mut socket = Socket::of(serve(&world).await, &world.token(ana, minutes(5))).await;
+    let watch = json!({ "type": "subscribe", "topic": "availability", "provider": provider, "day": "2026-03-04" });
+    socket.send(watch).await;
+    assert_eq!(socket.next().await["type"], "subscribed");
+    let is_told = async |socket: &mut Socket, number: u64| {
+        let changed = socket.next().await;
+        assert_eq!(changed["type"], "availability_changed", "{changed}");
+        assert_eq!(changed["offset"], format!("0:{number}"));
+    };
+    // In São Paulo the day is from 03:00 to 03:00 UTC; nothing reaches into it from the day before.
+    let far = 1_000;
+    world.hint_of(provider, Some("2026-03-03"), far).await;
+    assert!(socket.is_silent().await);
+    // Four hours before it are kept free: from 23:00 UTC on the day before counts.
+    let classic = Offer::classic(Locale::En);
+    let offer = Offer { buffer_before_minutes: 240, ..classic };
+    let changed = world.change(ana, provider, AddService { offer }).await;
+    is_told(&mut socket, changed).await;
+    world.hint_of(provider, Some("2026-03-03"), far + 1).await;
+    is_told(&mut socket, far + 1).await;
+    world.hint_of(provider, Some("2026-03-05"), far + 2).await;
+    is_told(&mut socket, far + 2).await;
+    // In Auckland the day is over at 11:00 UTC, and the next UTC day is none of its business. The client has an offset
+    // from beyond this event, as hints are doubled and late; what is watched follows all the same.
+    let zone = "Pacific/Auckland".parse().unwrap();
+    let weekly = WeeklyHours::classic();
+    world.change(ana, provider, SetWeeklyHours { zone, weekly }).await;
+    assert!(socket.is_silent().await);
+    world.hint_of(provider, Some("2026-03-05"), far + 3).await;
+    assert!(socket.is_silent().await);
+    world.hint_of(provider, Some("2026-03-04"), far + 4).await;
+    is_told(&mut socket, far + 4).await;
+}
+
+#[tokio::test]
+async fn an_offset_from_beyond_the_log_is_taken_for_its_head() {
+    let world = World::start().await;
+    let ana = world.person("Ana").await;
+    let (provider, _) = world.shop(ana, "anas").await;
+    let head = world.log().head(P).await.unwrap();
+    let mut socket = Socket::of(serve(&world).await, &world.token(ana, minutes(5))).await;
+    let beyond = format!("0:{},77:1", i64::MAX);
+    let day = json!({ "type": "subscribe", "topic": "availability", "provider": provider, "day": "2026-03-04", "after": beyond });
+    let feed = json!({ "type": "subscribe", "topic": "notifications", "after": beyond });
+    for subscribe in [day, feed] {
+        socket.send(subscribe).await;
+        let subscribed = socket.next().await;
+        assert_eq!(subscribed["type"], "subscribed", "{subscribed}");
+        assert_eq!(subscribed["offset"], format!("0:{head}"));
+    }
+    // So what comes next is heard of.
+    world.notify(ana, 0, head + 1, &[head + 1]).await;
+    world.hint(ana, head + 1).await;
+    assert_eq!(socket.notifications(1).await, [format!("0:{}", head + 1)]);
+    world.hint_of(provider, Some("2026-03-04"), head + 2).await;
+    assert_eq!(socket.next().await["type"], "availability_changed");
+}
+
+#[tokio::test]
+async fn what_was_parked_and_applied_after_all_reaches_who_stayed_and_who_comes_back() {
+    let world = World::start().await;
+    let ana = account(1);
+    let address = serve(&world).await;
+    let mut stays = Socket::of(address, &world.token(ana, minutes(5))).await;
+    stays.watch_notifications().await;
+    let park = async |number| {
+        let mut connection = world.log().pool().acquire().await.unwrap();
+        let document = format!("0:{number}");
+        parked::park(&mut connection, "notifications", &document, at(number), "no").await.unwrap();
+    };
+    let offsets = async |socket: &mut Socket, count| {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let message = socket.next().await;
+            let id = message["notification"]["id"].as_str().unwrap().to_owned();
+            all.push((id, message["offset"].as_str().unwrap().to_owned()));
+        }
+        all
+    };
+    let pairs = |all: &[(&str, &str)]| -> Vec<(String, String)> {
+        all.iter().map(|(id, offset)| ((*id).to_owned(), (*offset).to_owned())).collect()
+    };
+    park(2).await;
+    world.notify(ana, 0, 3, &[1, 3]).await;
+    world.hint(ana, 3).await;
+    assert_eq!(offsets(&mut stays, 2).await, pairs(&[("0:1", "0:1"), ("0:3", "0:1")]));
+    world.notify(ana, 3, 4, &[4]).await;
+    world.hint(ana, 4).await;
+    assert_eq!(offsets(&mut stays, 1).await, pairs(&[("0:4", "0:1")]), "nothing is sent twice");
+    // Who comes now begins before it, too.
+    let mut comes = Socket::of(address, &world.token(ana, minutes(5))).await;
+    assert_eq!(comes.watch_notifications().await, "0:1");
+    assert_eq!(offsets(&mut comes, 2).await, pairs(&[("0:3", "0:1"), ("0:4", "0:1")]));
+
+    // `pontual retry`: applied, then no longer parked.
+    world.notify(ana, 4, 4, &[2]).await;
+    let mut connection = world.log().pool().acquire().await.unwrap();
+    parked::remove(&mut connection, "notifications", "0:2", at(2)).await.unwrap();
+    world.hint(ana, 2).await;
+    assert_eq!(offsets(&mut stays, 1).await, pairs(&[("0:2", "0:2")]));
+    assert_eq!(offsets(&mut comes, 1).await, pairs(&[("0:2", "0:2")]));
+    assert!(stays.is_silent().await);
+    world.notify(ana, 4, 5, &[5]).await;
+    world.hint(ana, 5).await;
+    assert_eq!(offsets(&mut stays, 1).await, pairs(&[("0:5", "0:5")]));
+
+    let mut back = Socket::of(address, &world.token(ana, minutes(5))).await;
+    back.send(json!({ "type": "subscribe", "topic": "notifications", "after": "0:1" })).await;
+    assert_eq!(back.next().await["type"], "subscribed");
+    assert_eq!(back.notifications(4).await, ["0:2", "0:3", "0:4", "0:5"]);
+}
+
+#[tokio::test]
+async fn who_catches_up_with_much_is_heard_meanwhile() {
+    let world = World::start().await;
+    let ana = account(1);
+    let many: Vec<u64> = (1..=2_000).collect();
+    world.notify(ana, 0, 2_000, &many).await;
+    let mut socket = Socket::of(serve(&world).await, &world.token(ana, minutes(5))).await;
+    socket.send(json!({ "type": "subscribe", "topic": "notifications", "after": "" })).await;
+    socket.send(json!({ "type": "ping" })).await;
+    assert_eq!(socket.next().await["type"], "subscribed");
+    let (mut sent, mut heard_after) = (0, None);
+    while sent < 2_000 {
+        match socket.next().await["type"].as_str().unwrap() {
+            "notification" => sent += 1,
+            "pong" => heard_after = Some(sent),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(heard_after.is_some_and(|sent| sent < 2_000), "{heard_after:?}");
+}
+
+#[tokio::test]
+async fn the_scheme_of_a_bearer_header_is_of_any_case() {
+    let world = World::start().await;
+    let address = serve(&world).await;
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
+        let header = format!("{scheme} {}", world.token(account(1), minutes(5)));
+        request.headers_mut().insert("authorization", header.parse().unwrap());
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        assert_eq!(Socket(socket).next().await["type"], "authenticated", "{scheme}");
+    }
 }
 
 #[tokio::test]
