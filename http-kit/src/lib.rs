@@ -8,6 +8,7 @@ pub mod auth;
 pub mod cookies;
 mod detail;
 pub mod extract;
+pub mod files;
 pub mod front;
 pub mod headers;
 pub mod limits;
