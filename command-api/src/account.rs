@@ -96,6 +96,7 @@ async fn register(
         email,
         phone,
         locale: locale.unwrap_or(sent.origin.locale),
+        zone: None,
         as_provider: matches!(role, RegisteredRole::Provider),
         // Before anything is looked up, so that it is done in any case.
         password_hash: api.passwords.hash(password).await?,
@@ -202,7 +203,7 @@ async fn login(
     let roles = loaded.state.roles.clone();
     let session: SessionId = random_id(account.slot());
     let issued =
-        api.signer.issue(account, session, &roles).map_err(|error| Problem::internal(&error))?;
+        api.signer.issue(account, session, 0, &roles).map_err(|error| Problem::internal(&error))?;
     Ok(Json(Session {
         access_token: issued.token,
         token_type: "Bearer",

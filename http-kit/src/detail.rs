@@ -109,6 +109,7 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 const FORMS: &[(&str, &str)] = &[
+    ("be the same as password", "igual a password"),
     ("be an address such as ana@example.com", "um endereço como ana@example.com"),
     ("be digits, spaces and +-().", "dígitos, espaços e +-()."),
     (

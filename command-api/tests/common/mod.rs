@@ -214,7 +214,7 @@ pub(crate) fn an_id() -> String {
 pub(crate) async fn forged(api: &Api) -> String {
     let account = api.account_id("ana@example.com").await;
     let session: SessionId = Mint::new([98; 32]).id(account.slot(), 0);
-    signer(2, &api.clock).issue(account, session, &[]).unwrap().token
+    signer(2, &api.clock).issue(account, session, 0, &[]).unwrap().token
 }
 
 fn now(clock: &Arc<FrozenClock>) -> Now {

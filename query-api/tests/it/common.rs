@@ -97,7 +97,7 @@ impl World {
     pub(crate) fn token(&self, account: AccountId, lifetime: Duration) -> String {
         let session: SessionId = Mint::new([4; 32]).id(account.slot(), 0);
         let signer = signer(&self.clock).with_lifetime(lifetime);
-        signer.issue(account, session, &[Role::Client]).unwrap().token
+        signer.issue(account, session, 0, &[Role::Client]).unwrap().token
     }
 
     /// Somebody with a confirmed address.
@@ -109,6 +109,7 @@ impl World {
             email: email.clone(),
             phone: None,
             locale: Locale::En,
+            zone: None,
             as_provider: false,
             password_hash: "$argon2id$".to_owned(),
         };
