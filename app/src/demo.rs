@@ -125,6 +125,7 @@ async fn account(
             email: email.parse()?,
             phone: None,
             locale: Locale::PtBr,
+            zone: None,
             as_provider: false,
             password_hash: hash.to_owned(),
         };

@@ -500,6 +500,7 @@ impl Command for RescheduleAppointment {
         booking.live("rescheduled")?;
         let terms = &booking.terms;
         let provider = view.load::<Provider>(terms.provider)?;
+        provider.open()?;
         let mut outcome = stands(self.appointment, booking);
         if self.start == booking.slot.start {
             return Ok(outcome);

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use domain::actor::Actor;
 use domain::aggregate::{StreamId, StreamKind, Version};
-use domain::command::{Changes, ClaimKey, Command, Facts, Loaded, Stop, Target, View};
+use domain::command::{self, Changes, ClaimKey, Command, Facts, Loaded, Stop, Target, View};
 use domain::ids::{Mint, SubjectId};
 use domain::position::PositionToken;
 use domain::{Instant, Refusal};
@@ -266,7 +266,7 @@ impl<'a, C: Command> Run<'a, C> {
 
     async fn finish(&mut self) -> Result<Executed<C::Outcome>, ExecuteError> {
         // With everything in one read, and the command's row, a refusal would be settled already.
-        let reads: BTreeSet<StreamId> = self.command.reads().into_iter().collect();
+        let reads = command::first_reads(self.command, &self.origin.actor);
         self.world.settled = !self.has_key();
         if let Some(stored) = self.load(reads, BTreeSet::new(), self.has_key()).await? {
             return self.replay(stored);
@@ -317,7 +317,7 @@ impl<'a, C: Command> Run<'a, C> {
         let now = self.world.last_recorded().map_or(now, |last| now.max(last));
         let facts = facts(self.log, &self.origin.actor, self.mint.clone(), now, &self.world);
         let view = View::new(&facts);
-        let verdict = self.command.authorize(&view).and_then(|()| self.command.decide(&view));
+        let verdict = command::run(self.command, &view);
         (verdict, view.into_changes())
     }
 
@@ -440,7 +440,8 @@ impl<'a, C: Command> Run<'a, C> {
                     // Else the state is shared with the facts, and copied needlessly.
                     self.world.streams.remove(&stream);
                     let follow = events.iter().map(|(n, at, event)| (*n, *at, recorded_at, *event));
-                    if held.extend(stream, follow) {
+                    // Whoever was just erased must not stay readable in memory.
+                    if request.erase.is_empty() && held.extend(stream, follow) {
                         self.log.core.hot.keep(stream, &held);
                     }
                 }
@@ -470,6 +471,8 @@ impl<'a, C: Command> Run<'a, C> {
             put,
             drop,
             new_subjects,
+            erase,
+            origin_of,
             missing_streams: _,
             missing_claims: _,
         } = changes;
@@ -494,7 +497,7 @@ impl<'a, C: Command> Run<'a, C> {
                 origin: String::new(),
             },
             origin: OpenedOrigin { ip: *ip, user_agent: user_agent.clone() },
-            origin_of: actor.account().map(SubjectId::from),
+            origin_of: actor.account().map(SubjectId::from).or(origin_of),
             streams: appends
                 .into_iter()
                 .map(|(stream, (expected, events))| StreamAppend { stream, expected, events })
@@ -506,7 +509,7 @@ impl<'a, C: Command> Run<'a, C> {
             put: put.into_iter().collect(),
             drop: drop.into_iter().collect(),
             new_subjects,
-            erase: BTreeSet::new(),
+            erase,
         }
     }
 
@@ -568,6 +571,8 @@ fn is_empty(changes: &Changes) -> bool {
         put,
         drop,
         new_subjects,
+        erase,
+        origin_of: _,
         missing_streams: _,
         missing_claims: _,
     } = changes;
@@ -577,6 +582,7 @@ fn is_empty(changes: &Changes) -> bool {
         && put.is_empty()
         && drop.is_empty()
         && new_subjects.is_empty()
+        && erase.is_empty()
 }
 
 fn parse_stream(text: &str) -> Option<StreamId> {

@@ -90,6 +90,11 @@ pub enum ProviderChange {
     },
     /// Its time zone was set.
     ZoneSet(Zone),
+    /// It can be found and booked, or not.
+    DoorsSet {
+        /// Whether it can.
+        is_open: bool,
+    },
     /// Something that shows nowhere in the row but in its version.
     Touched,
 }
@@ -124,6 +129,7 @@ impl Table for Providers {
             }
             ProviderChange::ProfileChanged { .. }
             | ProviderChange::ZoneSet(_)
+            | ProviderChange::DoorsSet { .. }
             | ProviderChange::Touched => None,
         }
     }
@@ -148,6 +154,7 @@ impl Table for Providers {
                 row.hourly_rate = hourly_rate;
             }
             ProviderChange::ZoneSet(zone) => row.zone = zone,
+            ProviderChange::DoorsSet { is_open } => row.is_open = is_open,
             ProviderChange::Touched => {}
         }
     }
@@ -219,13 +226,14 @@ pub async fn by_id(pool: &PgPool, id: ProviderId) -> Result<Option<ProviderRow>,
     row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
 }
 
-/// The provider whose page has this name.
+/// The provider whose page has this name. A shop that cannot be found has no page.
 pub async fn by_slug(pool: &PgPool, slug: &Slug) -> Result<Option<ProviderRow>, TableError> {
     // A slug that changed hands may stand twice for the moment its old owner's partition lags.
-    let row = sqlx::query_as(select!("WHERE slug = $1 ORDER BY updated_at DESC LIMIT 1"))
-        .bind(slug.as_str())
-        .fetch_optional(pool)
-        .await;
+    let row =
+        sqlx::query_as(select!("WHERE slug = $1 AND is_open ORDER BY updated_at DESC LIMIT 1"))
+            .bind(slug.as_str())
+            .fetch_optional(pool)
+            .await;
     row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
 }
 

@@ -23,6 +23,7 @@ fn registered() -> AccountEvent {
         email: Personal::of(id(), "ana@example.com".parse().unwrap()),
         phone: None,
         locale: Locale::PtBr,
+        zone: None,
         roles: vec![Role::Client],
     }
 }

@@ -509,7 +509,8 @@ fn declining_frees_the_slot_and_is_for_pending_appointments_only() {
         | Event::Provider(_)
         | Event::Agenda(_)
         | Event::Appointment(_)
-        | Event::NotificationFeed(_) => None,
+        | Event::NotificationFeed(_)
+        | Event::Session(_) => None,
     });
     assert_eq!(reason.unwrap().subject(), shop.owner.account().unwrap().into());
     assert!(world.run(&shop.owner, &decline).unwrap().events.is_empty());

@@ -118,6 +118,7 @@ fn one_of_each() -> Vec<Event> {
             email: Personal::of(account(), "ana@example.com".parse().unwrap()),
             phone: Some(Personal::of(account(), "11 91234-5678".parse().unwrap())),
             locale: Locale::PtBr,
+            zone: None,
             roles: vec![Role::Client, Role::Provider],
         }
         .into(),

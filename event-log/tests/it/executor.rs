@@ -192,6 +192,7 @@ on_1_and_7_partitions! {
             email: "ana@example.com".parse().unwrap(),
             phone: None,
             locale: Locale::PtBr,
+            zone: None,
             as_provider: false,
             password_hash: hash.to_owned(),
         };

@@ -102,12 +102,13 @@ impl AvailabilityProjector {
             Event::Provider(event) => {
                 let id = ProviderId::trusted(recorded.stream.id);
                 let loaded = self.log.load_at_least::<Provider>(id, recorded.at).await?;
-                let doc = ScheduleDoc {
+                // A shop that is closed is none.
+                let doc = loaded.state.open().is_ok().then(|| ScheduleDoc {
                     schedule: loaded.state.schedule.clone(),
                     services: loaded.state.services.values().cloned().collect(),
-                };
+                });
                 let as_of = loaded.last.map_or(number, |at| at.number);
-                writes.push(CacheWrite::schedule(id, as_of, Some(doc)));
+                writes.push(CacheWrite::schedule(id, as_of, doc));
                 if shows_in_list(event) {
                     writes.push(CacheWrite::forget_providers_page(recorded.at.partition, number));
                 }
@@ -118,7 +119,7 @@ impl AvailabilityProjector {
                     writes.push(CacheWrite::forget_day_list(provider, day, number));
                 }
             }
-            Event::Account(_) | Event::NotificationFeed(_) => {}
+            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => {}
         }
         Ok(())
     }
@@ -135,7 +136,7 @@ impl Projector for AvailabilityProjector {
             Event::Agenda(_) | Event::Provider(_) | Event::Appointment(_) => {
                 Some(event.stream.to_string())
             }
-            Event::Account(_) | Event::NotificationFeed(_) => None,
+            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => None,
         }
     }
 
@@ -194,7 +195,10 @@ fn shows_in_list(event: &ProviderEvent) -> bool {
     match event {
         ProviderEvent::ProviderOpened { .. }
         | ProviderEvent::ProfileChanged { .. }
-        | ProviderEvent::WeeklyHoursSet { .. } => true,
+        | ProviderEvent::WeeklyHoursSet { .. }
+        | ProviderEvent::ShopPaused {}
+        | ProviderEvent::ShopResumed {}
+        | ProviderEvent::ShopClosed {} => true,
         ProviderEvent::DayOverridden { .. }
         | ProviderEvent::OverrideRemoved { .. }
         | ProviderEvent::PolicySet { .. }

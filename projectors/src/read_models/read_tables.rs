@@ -46,7 +46,7 @@ impl Projector for ReadTables {
             Event::Account(_) | Event::Provider(_) | Event::Appointment(_) => {
                 Some(event.stream.to_string())
             }
-            Event::Agenda(_) | Event::NotificationFeed(_) => None,
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) => None,
         }
     }
 
@@ -105,7 +105,7 @@ impl Tables {
                     appointment(change),
                 );
             }
-            Event::Agenda(_) | Event::NotificationFeed(_) => {}
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) => {}
         }
     }
 
@@ -148,6 +148,10 @@ impl Tables {
             ProviderEvent::DayOverridden { .. }
             | ProviderEvent::OverrideRemoved { .. }
             | ProviderEvent::PolicySet { .. } => ProviderChange::Touched,
+            ProviderEvent::ShopPaused {} | ProviderEvent::ShopClosed {} => {
+                ProviderChange::DoorsSet { is_open: false }
+            }
+            ProviderEvent::ShopResumed {} => ProviderChange::DoorsSet { is_open: true },
         };
         self.providers.push(id, stamp, change);
     }
@@ -155,7 +159,7 @@ impl Tables {
 
 fn account(event: &AccountEvent) -> AccountChange {
     match event {
-        AccountEvent::AccountRegistered { name, email, phone, locale, roles } => {
+        AccountEvent::AccountRegistered { name, email, phone, locale, zone: _, roles } => {
             AccountChange::Registered {
                 name: name.known().cloned(),
                 email: email.known().cloned(),
@@ -164,7 +168,20 @@ fn account(event: &AccountEvent) -> AccountChange {
                 roles: roles.clone(),
             }
         }
-        AccountEvent::RegistrationAttempted {} => AccountChange::Touched,
+        AccountEvent::RegistrationAttempted {}
+        | AccountEvent::ProfileChanged { .. }
+        | AccountEvent::EmailChangeRequested { .. }
+        | AccountEvent::EmailChanged { .. }
+        | AccountEvent::PasswordResetRequested { .. }
+        | AccountEvent::PasswordReset {}
+        | AccountEvent::PasswordChanged {}
+        | AccountEvent::PhotoChanged { .. }
+        | AccountEvent::PhotoRemoved { .. }
+        | AccountEvent::RoleRevoked { .. }
+        | AccountEvent::SessionsEnded {}
+        | AccountEvent::AccountDeactivated { .. }
+        | AccountEvent::AccountReactivated {}
+        | AccountEvent::AccountErased { .. } => AccountChange::Touched,
         AccountEvent::EmailConfirmed {} => AccountChange::EmailConfirmed,
         AccountEvent::RoleGranted { role } => AccountChange::RoleGranted(*role),
     }

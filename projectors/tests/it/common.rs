@@ -198,6 +198,7 @@ pub(crate) async fn register(executor: &Executor, name: &str) -> AccountId {
         email: email.clone(),
         phone: None,
         locale: Locale::En,
+        zone: None,
         as_provider: false,
         password_hash: "$argon2id$".to_owned(),
     };
