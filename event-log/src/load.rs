@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant as Monotonic;
 
 use domain::Instant;
-use domain::aggregate::{Aggregate, StreamId, Version};
+use domain::aggregate::{Aggregate, StreamId, StreamKind, Version};
 use domain::command::ClaimKey;
 use domain::event::Event;
 use domain::ids::RoutingSlot;
@@ -468,6 +468,49 @@ impl EventLog {
             .bind(stream.id)
             .bind(big(after))
             .bind(i32::try_from(limit).unwrap_or(i32::MAX));
+        let rows = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
+        self.core.recorded(&rows).await
+    }
+
+    /// The position of a partition's last event that was recorded before an instant; 0 if there is none. Found by
+    /// bisection: positions have no gaps, and `recorded_at` never decreases.
+    pub async fn position_before(
+        &self,
+        partition: Partition,
+        instant: Instant,
+    ) -> Result<u64, LogError> {
+        let (mut before, mut after) = (0, self.head(partition).await? + 1);
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            let query = sqlx::query_scalar::<_, Instant>(
+                "SELECT recorded_at FROM events WHERE partition = $1 AND position = $2",
+            )
+            .bind(small(partition))
+            .bind(big(middle));
+            let recorded_at = self.core.bounded(query.fetch_one(&self.core.pool)).await?;
+            if recorded_at < instant { before = middle } else { after = middle }
+        }
+        Ok(before)
+    }
+
+    /// Events of streams of these kinds after a position of a partition, in order; others are not even decoded.
+    pub async fn tail_of(
+        &self,
+        kinds: &[StreamKind],
+        partition: Partition,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let sql = format!(
+            "SELECT {} FROM events WHERE partition = $1 AND position > $2 AND aggregate_type = ANY ($3) \
+             ORDER BY position LIMIT $4",
+            codec::EVENT_COLUMNS
+        );
+        let query = sqlx::query(&sql)
+            .bind(small(partition))
+            .bind(big(after))
+            .bind(kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>())
+            .bind(i64::from(limit));
         let rows = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
         self.core.recorded(&rows).await
     }

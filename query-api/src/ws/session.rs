@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use chrono::NaiveDate;
 use domain::Instant;
-use domain::ids::{AccountId, ProviderId};
+use domain::ids::{AccountId, ProviderId, SessionId};
 use domain::position::PositionToken;
 use domain::provider::Provider;
 use futures_util::stream::SplitSink;
@@ -39,6 +39,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// How long saying goodbye may take: to one that is too slow it does not get through anyway.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is asked whether the session still is: with the follower's 250 ms, a socket closes within 5 s.
+const ASK: Duration = Duration::from_secs(2);
 /// Even without a hint, everything is looked at this often.
 const BEAT: Duration = Duration::from_secs(15);
 /// The most subscriptions of one socket.
@@ -51,6 +53,10 @@ const PAGE: u16 = 100;
 pub struct Identity {
     /// The account.
     pub account: AccountId,
+    /// The session its token was issued to.
+    pub session: SessionId,
+    /// The generation of the account's credentials in its token.
+    pub generation: u32,
     /// Until when its token holds.
     pub expires_at: Instant,
 }
@@ -110,7 +116,7 @@ impl Session {
         &mut self,
         incoming: &mut futures_util::stream::SplitStream<WebSocket>,
     ) -> Option<Closing> {
-        if let Some(Identity { account, expires_at }) = self.identity
+        if let Some(Identity { account, expires_at, session: _, generation: _ }) = self.identity
             && let Err(closing) =
                 self.send(&ServerMessage::Authenticated { account, expires_at }).await
         {
@@ -123,6 +129,8 @@ impl Session {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.reset();
+        let mut ask = interval(ASK);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mailbox = self.seat.mailbox().clone();
         loop {
             let ended = tokio::select! {
@@ -140,6 +148,7 @@ impl Session {
                     let news = mailbox.take();
                     self.catch_up(&news).await
                 }
+                _ = ask.tick() => self.still_signed_in(),
                 _ = beat.tick() => self.look_at_everything().await,
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE {
@@ -166,6 +175,18 @@ impl Session {
                 let left = identity.expires_at - self.state.log.clock().now();
                 tokio::time::sleep(left.to_std().unwrap_or_default()).await;
             }
+        }
+    }
+
+    /// Whether the session the token belongs to has not ended meanwhile.
+    fn still_signed_in(&self) -> Result<(), Closing> {
+        match self.identity {
+            Some(Identity { account, session, generation, expires_at: _ })
+                if self.state.verifier.revocations().void(account, session, generation) =>
+            {
+                Err(Closing::SignedOut)
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -197,7 +218,7 @@ impl Session {
             return Err(Closing::Unauthenticated);
         }
         self.identity = Some(identity);
-        let Identity { account, expires_at } = identity;
+        let Identity { account, expires_at, session: _, generation: _ } = identity;
         self.send(&ServerMessage::Authenticated { account, expires_at }).await
     }
 
