@@ -13,6 +13,7 @@
 
 pub mod accounts;
 pub mod appointments;
+pub mod audit;
 pub mod availability;
 pub mod fanout;
 pub mod freshness;
@@ -20,6 +21,7 @@ pub mod notifications;
 pub mod paging;
 pub mod providers;
 pub mod services;
+pub mod sessions;
 pub mod table;
 
 #[cfg(test)]

@@ -95,6 +95,8 @@ pub enum ProviderChange {
         /// Whether it can.
         is_open: bool,
     },
+    /// It is closed for good: its owner was erased, and its name with them.
+    Closed,
     /// Something that shows nowhere in the row but in its version.
     Touched,
 }
@@ -130,6 +132,7 @@ impl Table for Providers {
             ProviderChange::ProfileChanged { .. }
             | ProviderChange::ZoneSet(_)
             | ProviderChange::DoorsSet { .. }
+            | ProviderChange::Closed
             | ProviderChange::Touched => None,
         }
     }
@@ -155,6 +158,10 @@ impl Table for Providers {
             }
             ProviderChange::ZoneSet(zone) => row.zone = zone,
             ProviderChange::DoorsSet { is_open } => row.is_open = is_open,
+            ProviderChange::Closed => {
+                row.is_open = false;
+                row.business_name = None;
+            }
             ProviderChange::Touched => {}
         }
     }

@@ -42,6 +42,7 @@ fn registered() -> AccountChange {
         email: Some("ana@example.com".parse().unwrap()),
         phone: None,
         locale: Locale::PtBr,
+        zone: None,
         roles: vec![Role::Client],
     }
 }
@@ -131,6 +132,7 @@ async fn what_was_erased_is_stored_as_null() {
             email: None,
             phone: None,
             locale: Locale::En,
+            zone: None,
             roles: vec![],
         };
         flush::<accounts::Accounts>(&pool, vec![(id(7), stamp(5, 1), erased)]).await.unwrap();

@@ -4,18 +4,21 @@
 //! statement per table. A crash leaves neither rows nor checkpoint.
 
 use async_trait::async_trait;
+use domain::Instant;
 use domain::account::AccountEvent;
 use domain::appointment::{AppointmentEvent, Status};
 use domain::event::Event;
-use domain::ids::{AccountId, AppointmentId, Id, ProviderId};
+use domain::ids::{AccountId, AppointmentId, Id, ProviderId, SessionId};
 use domain::personal::Personal;
 use domain::position::Partition;
 use domain::provider::ProviderEvent;
+use domain::session::SessionEvent;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
 use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
 use read_models::providers::{ProviderChange, ProviderWrites};
 use read_models::services::{ServiceChange, ServiceWrites};
+use read_models::sessions::{self, SessionChange, SessionWrites};
 use read_models::table::Stamp;
 
 use crate::runner::{ApplyError, Batch, Projector};
@@ -43,10 +46,10 @@ impl Projector for ReadTables {
 
     fn document(&self, event: &Recorded) -> Option<String> {
         match &event.event {
-            Event::Account(_) | Event::Provider(_) | Event::Appointment(_) => {
+            Event::Account(_) | Event::Provider(_) | Event::Appointment(_) | Event::Session(_) => {
                 Some(event.stream.to_string())
             }
-            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) => None,
+            Event::Agenda(_) | Event::NotificationFeed(_) => None,
         }
     }
 
@@ -62,6 +65,8 @@ impl Projector for ReadTables {
         tables.providers.flush(&mut transaction).await?;
         tables.services.flush(&mut transaction).await?;
         tables.appointments.flush(&mut transaction).await?;
+        tables.sessions.flush(&mut transaction).await?;
+        sessions::forget_whose(&mut transaction, &tables.erased).await?;
         if let Some(to) = batch.checkpoint {
             let name = Self::NAME;
             checkpoints::advance(
@@ -86,6 +91,9 @@ struct Tables {
     providers: ProviderWrites,
     services: ServiceWrites,
     appointments: AppointmentWrites,
+    sessions: SessionWrites,
+    /// Whose sessions lose what is personal.
+    erased: Vec<AccountId>,
 }
 
 impl Tables {
@@ -93,7 +101,11 @@ impl Tables {
         let stamp = Stamp { at: event.at, version: event.sequence, recorded_at: event.recorded_at };
         match &event.event {
             Event::Account(change) => {
-                self.accounts.push(AccountId::trusted(event.stream.id), stamp, account(change));
+                let id = AccountId::trusted(event.stream.id);
+                if let AccountEvent::AccountErased { photo: _ } = change {
+                    self.erased.push(id);
+                }
+                self.accounts.push(id, stamp, account(change));
             }
             Event::Provider(change) => {
                 self.provider(ProviderId::trusted(event.stream.id), stamp, change);
@@ -105,7 +117,11 @@ impl Tables {
                     appointment(change),
                 );
             }
-            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) => {}
+            Event::Session(change) => {
+                let id = SessionId::trusted(event.stream.id);
+                self.sessions.push(id, stamp, session(change, event.recorded_at));
+            }
+            Event::Agenda(_) | Event::NotificationFeed(_) => {}
         }
     }
 
@@ -148,10 +164,9 @@ impl Tables {
             ProviderEvent::DayOverridden { .. }
             | ProviderEvent::OverrideRemoved { .. }
             | ProviderEvent::PolicySet { .. } => ProviderChange::Touched,
-            ProviderEvent::ShopPaused {} | ProviderEvent::ShopClosed {} => {
-                ProviderChange::DoorsSet { is_open: false }
-            }
+            ProviderEvent::ShopPaused {} => ProviderChange::DoorsSet { is_open: false },
             ProviderEvent::ShopResumed {} => ProviderChange::DoorsSet { is_open: true },
+            ProviderEvent::ShopClosed {} => ProviderChange::Closed,
         };
         self.providers.push(id, stamp, change);
     }
@@ -159,31 +174,61 @@ impl Tables {
 
 fn account(event: &AccountEvent) -> AccountChange {
     match event {
-        AccountEvent::AccountRegistered { name, email, phone, locale, zone: _, roles } => {
+        AccountEvent::AccountRegistered { name, email, phone, locale, zone, roles } => {
             AccountChange::Registered {
                 name: name.known().cloned(),
                 email: email.known().cloned(),
                 phone: phone.as_ref().and_then(Personal::known).cloned(),
                 locale: *locale,
+                zone: *zone,
                 roles: roles.clone(),
             }
         }
-        AccountEvent::RegistrationAttempted {}
-        | AccountEvent::ProfileChanged { .. }
-        | AccountEvent::EmailChangeRequested { .. }
-        | AccountEvent::EmailChanged { .. }
-        | AccountEvent::PasswordResetRequested { .. }
-        | AccountEvent::PasswordReset {}
-        | AccountEvent::PasswordChanged {}
-        | AccountEvent::PhotoChanged { .. }
-        | AccountEvent::PhotoRemoved { .. }
-        | AccountEvent::RoleRevoked { .. }
-        | AccountEvent::SessionsEnded {}
-        | AccountEvent::AccountDeactivated { .. }
-        | AccountEvent::AccountReactivated {}
-        | AccountEvent::AccountErased { .. } => AccountChange::Touched,
         AccountEvent::EmailConfirmed {} => AccountChange::EmailConfirmed,
+        AccountEvent::ProfileChanged { name, phone, locale, zone } => AccountChange::ProfileSet {
+            name: name.known().cloned(),
+            phone: phone.as_ref().and_then(Personal::known).cloned(),
+            locale: *locale,
+            zone: *zone,
+        },
+        AccountEvent::EmailChangeRequested { change: _, email } => {
+            AccountChange::EmailPending(email.known().cloned())
+        }
+        AccountEvent::EmailChanged { change: _, email, previous: _ } => {
+            AccountChange::EmailChanged(email.known().cloned())
+        }
+        AccountEvent::PasswordReset {} | AccountEvent::PasswordChanged {} => {
+            AccountChange::CredentialsRenewed
+        }
+        AccountEvent::PhotoChanged { photo, replaced: _ } => AccountChange::PhotoSet(Some(*photo)),
+        AccountEvent::PhotoRemoved { photo: _ } => AccountChange::PhotoSet(None),
         AccountEvent::RoleGranted { role } => AccountChange::RoleGranted(*role),
+        AccountEvent::RoleRevoked { role } => AccountChange::RoleRevoked(*role),
+        AccountEvent::SessionsEnded {} => AccountChange::SessionsEnded,
+        AccountEvent::AccountDeactivated { by: _ } => AccountChange::Deactivated,
+        AccountEvent::AccountReactivated {} => AccountChange::Reactivated,
+        AccountEvent::AccountErased { photo: _ } => AccountChange::Erased,
+        AccountEvent::RegistrationAttempted {}
+        | AccountEvent::PasswordResetRequested { reset: _, expires_at: _ } => {
+            AccountChange::Touched
+        }
+    }
+}
+
+fn session(event: &SessionEvent, at: Instant) -> SessionChange {
+    match event {
+        SessionEvent::SessionStarted { account, generation, expires_at, ip, user_agent } => {
+            SessionChange::Started {
+                account: *account,
+                generation: *generation,
+                expires_at: *expires_at,
+                ip: ip.as_ref().and_then(Personal::known).cloned(),
+                user_agent: user_agent.as_ref().and_then(Personal::known).cloned(),
+            }
+        }
+        SessionEvent::SessionEnded { account: _, reason } => {
+            SessionChange::Ended { at, reason: *reason }
+        }
     }
 }
 
