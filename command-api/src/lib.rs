@@ -20,8 +20,10 @@ use domain::aggregate::{Aggregate, StreamId, Version};
 use domain::command::{ClaimHasher, ClaimKind, Command};
 use domain::ids::{Id, ProviderId};
 use event_log::{EventLog, ExecuteError, Executed, Executor, Idempotency, LogError, Origin};
+use http_kit::audit::{AuditSink, Noted};
 use http_kit::auth::{Signer, Verifier};
 use http_kit::extract::{IdempotencyKey, Sent};
+use http_kit::files::Files;
 use http_kit::headers::{At, IDEMPOTENT_REPLAYED, Tag};
 use http_kit::limits::Limits;
 use http_kit::links::EMAIL_CONFIRM;
@@ -31,10 +33,14 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::pictures::Pictures;
+
 mod account;
 mod appointment;
 mod notification_feed;
 mod passwords;
+mod photo;
+mod pictures;
 mod provider;
 mod service;
 
@@ -49,6 +55,9 @@ pub struct CommandState {
     passwords: Passwords,
     limits: Limits,
     confirm_key: Arc<[u8; 32]>,
+    pictures: Pictures,
+    files: Option<Files>,
+    audit: AuditSink,
 }
 
 impl CommandState {
@@ -62,7 +71,27 @@ impl CommandState {
         limits: Limits,
     ) -> Self {
         let confirm_key = Arc::new(executor.log().derive_key(EMAIL_CONFIRM));
-        Self { executor, signer, verifier, passwords, limits, confirm_key }
+        let pictures = Pictures::new();
+        let (files, audit) = (None, AuditSink::nowhere());
+        Self { executor, signer, verifier, passwords, limits, confirm_key, pictures, files, audit }
+    }
+
+    /// With a place for files; without one, routes that need it are unavailable.
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Self {
+        self.files = Some(files);
+        self
+    }
+
+    /// With an audit trail for what is refused; without one it is not noted.
+    #[must_use]
+    pub fn with_audit(mut self, audit: AuditSink) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    fn files(&self) -> Result<Files, Problem> {
+        self.files.clone().ok_or_else(|| Kind::Unavailable.into())
     }
 
     fn log(&self) -> &EventLog {
@@ -79,17 +108,21 @@ impl CommandState {
         let Sent { origin, key, fingerprint } = sent;
         let idempotency =
             |key: IdempotencyKey| Idempotency { key: key.as_str().into(), fingerprint };
-        let origin = Origin {
-            actor,
+        let asked = Origin {
+            actor: actor.clone(),
             idempotency: key.map(idempotency),
             correlation: None,
             causation: None,
             trace: origin.trace.to_string(),
             ip: origin.ip,
-            user_agent: origin.user_agent,
+            user_agent: origin.user_agent.clone(),
         };
-        let Executed { outcome, positions, versions, replayed } =
-            self.executor.execute(command, origin).await.map_err(failed)?;
+        let executed = self.executor.execute(command, asked).await;
+        if let Err(ExecuteError::Refused(domain::Refusal::Forbidden)) = &executed {
+            let noted = Noted::refused(C::NAME, &origin).by(&actor).because("forbidden");
+            self.audit.note(noted);
+        }
+        let Executed { outcome, positions, versions, replayed } = executed.map_err(failed)?;
         Ok((outcome, Receipt { at: At(positions), tag: None, replayed, versions }))
     }
 
@@ -168,7 +201,9 @@ impl IntoResponseParts for Receipt {
         (name = "providers", description = "Opening a shop; its hours, overrides and policy"),
         (name = "services", description = "What a shop offers"),
         (name = "appointments", description = "Booking, and what becomes of it"),
+        (name = "users", description = "What people say and show of themselves"),
         (name = "notifications", description = "The notification feed"),
+        (name = "audit", description = "Who did what, for auditors"),
     )
 )]
 struct Document;
@@ -189,21 +224,22 @@ impl Modify for Bearer {
 
 /// The router, and its description.
 pub fn router(state: CommandState) -> (Router, utoipa::openapi::OpenApi) {
-    routes(&state.limits).with_state(state).split_for_parts()
+    routes(&state.limits, &state.pictures).with_state(state).split_for_parts()
 }
 
 /// The description alone, for the committed OpenAPI file: needs no log and no keys.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes(&Limits::off()).into_openapi()
+    routes(&Limits::off(), &Pictures::new()).into_openapi()
 }
 
-fn routes(limits: &Limits) -> OpenApiRouter<CommandState> {
+fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(account::routes(limits))
         .merge(provider::routes())
         .merge(service::routes())
         .merge(appointment::routes())
         .merge(notification_feed::routes())
+        .merge(photo::routes(pictures))
 }
 
 #[cfg(test)]
@@ -232,7 +268,7 @@ mod tests {
                 assert_eq!(open, path.starts_with("/api/auth/"), "{name}");
             }
         }
-        assert_eq!(names.len(), 18);
+        assert_eq!(names.len(), 20);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

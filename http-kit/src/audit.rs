@@ -33,6 +33,8 @@ pub const QUEUE: usize = 4096;
 pub struct Noted {
     /// Who did it, or whose account it was tried on.
     pub account: Option<AccountId>,
+    /// Who asked: `anonymous`, or `account:<id>` once [`Noted::by`] said so.
+    pub actor: String,
     /// The command's name: `SignIn`.
     pub action: &'static str,
     /// On what: `account/<id>`, `session/<id>`, or a route such as `PUT /api/users/{id}/roles/{role}`.
@@ -54,6 +56,7 @@ impl Noted {
     pub fn refused(action: &'static str, origin: &RequestOrigin) -> Self {
         Self {
             account: None,
+            actor: Actor::Anonymous.label(),
             action,
             resource: None,
             ip: origin.ip,
@@ -71,9 +74,10 @@ impl Noted {
         self
     }
 
-    /// Who tried.
+    /// Who tried, signed in.
     #[must_use]
-    pub fn by(self, actor: &Actor) -> Self {
+    pub fn by(mut self, actor: &Actor) -> Self {
+        self.actor = actor.label();
         let account = actor.account();
         self.of(account)
     }

@@ -25,6 +25,8 @@ use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
 };
 
+pub mod photos;
+
 /// The most bytes of a file.
 pub const FILE_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How long putting, getting or deleting a file may take.
@@ -163,6 +165,11 @@ impl Files {
         }
         let store = builder.with_client_options(client).build().map_err(FileError::Store)?;
         Ok(Self { store: Arc::new(store) })
+    }
+
+    /// Files in memory, for tests.
+    pub fn in_memory() -> Self {
+        Self { store: Arc::new(object_store::memory::InMemory::new()) }
     }
 
     /// Writes a file, over one that is there.

@@ -34,8 +34,18 @@ pub enum PhotoError {
     Files(#[from] FileError),
 }
 
-/// Deletes a photo's files, unless its account shows it. Says whether they were deleted.
+/// Deletes a photo's files, unless its account shows it.
 pub async fn delete(
+    log: &EventLog,
+    files: &Files,
+    account: AccountId,
+    photo: PhotoId,
+) -> Result<(), PhotoError> {
+    unless_shown(log, files, account, photo).await.map(drop)
+}
+
+/// Says whether they were deleted.
+async fn unless_shown(
     log: &EventLog,
     files: &Files,
     account: AccountId,
@@ -61,7 +71,7 @@ pub async fn sweep(log: &EventLog, files: &Files) -> Result<usize, PhotoError> {
             continue;
         }
         if let Some((account, photo)) = photos::read_pending(&mark)
-            && delete(log, files, account, photo).await?
+            && unless_shown(log, files, account, photo).await?
         {
             deleted += 1;
         }
