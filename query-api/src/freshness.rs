@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domain::position::{Partition, PositionToken};
 use http_kit::{Kind, Problem};
+use read_models::freshness::TablesFreshness;
 use tokio::time::{Instant, sleep};
 
 use crate::QueryState;
@@ -73,6 +74,14 @@ impl QueryState {
     pub(crate) async fn feed_after(&self, after: &PositionToken) -> Result<(), Problem> {
         wait(after, |partition| self.feed.applied(partition)).await?;
         self.not_parked(crate::PROJECTOR_OF_FEED, after).await
+    }
+
+    /// Waits for the audit trail.
+    pub(crate) async fn audit_after(&self, after: &PositionToken) -> Result<(), Problem> {
+        let pool = self.log.pool().clone();
+        let trail = TablesFreshness::new(pool, crate::PROJECTOR_OF_AUDIT);
+        wait(after, |partition| trail.applied(partition)).await?;
+        self.not_parked(crate::PROJECTOR_OF_AUDIT, after).await
     }
 
     /// A token whose event is parked is never reached: the read says so instead of lying.

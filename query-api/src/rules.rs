@@ -3,11 +3,13 @@
 //! | query | who |
 //! |---|---|
 //! | providers, services, free slots, keys | everybody |
+//! | a photo | whoever knows its id |
 //! | `Me`, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
 //! | one appointment | its client and its provider; to others it does not exist |
+//! | the audit trail | auditors |
 //! | a provider's appointments of a day | the provider; others are told that it is not theirs |
 
-use domain::actor::Actor;
+use domain::actor::{Actor, Role};
 use domain::ids::AccountId;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
@@ -28,4 +30,10 @@ pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Pro
 /// A provider's appointments of a day.
 pub(crate) fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
     if provider.account == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+}
+
+/// The audit trail.
+pub(crate) fn audit(actor: &Actor) -> Result<(), Problem> {
+    own(actor)?;
+    if actor.has(Role::Auditor) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
