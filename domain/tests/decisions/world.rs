@@ -50,6 +50,8 @@ pub(crate) struct Done<O> {
     pub(crate) rounds: usize,
     /// Where its command row lives.
     pub(crate) slot: RoutingSlot,
+    /// Whose data the sender's address is, where nobody is signed in.
+    pub(crate) origin_of: Option<SubjectId>,
 }
 
 impl<O> Done<O> {
@@ -172,8 +174,8 @@ impl World {
                     // What a retry or a client is told comes out of the log as it went in.
                     let json = serde_json::to_string(&outcome).unwrap();
                     let outcome = serde_json::from_str(&json).unwrap();
-                    let required = changes.required;
-                    return Ok(Done { outcome, events, required, rounds, slot });
+                    let (required, origin_of) = (changes.required, changes.origin_of);
+                    return Ok(Done { outcome, events, required, rounds, slot, origin_of });
                 }
             }
         }
