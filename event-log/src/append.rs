@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::Instant;
-use domain::aggregate::{StreamId, Version};
+use domain::aggregate::{StreamId, StreamKind, Version};
 use domain::command::{ClaimKey, SecretKey};
 use domain::event::Event;
-use domain::ids::{RoutingSlot, SubjectId};
+use domain::ids::{Id as _, RoutingSlot, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use thiserror::Error;
 use uuid::Uuid;
@@ -31,7 +31,8 @@ pub struct Append {
     pub metadata: Metadata,
     /// Where the command came from; sealed into the metadata.
     pub origin: OpenedOrigin,
-    /// Whose data the origin is; the first new subject's, or nobody's, if `None`.
+    /// Whose data the origin is; if `None`, the first new subject's, the first of the events' subjects', the account's
+    /// that the events are of, or nobody's.
     pub origin_of: Option<SubjectId>,
     /// Events per stream, with the version the stream must have. A stream stands here once.
     pub streams: Vec<StreamAppend>,
@@ -307,7 +308,17 @@ impl Core {
                 payloads.push(payload);
             }
         }
-        let whose = request.origin_of.or_else(|| request.new_subjects.first().copied());
+        // Who signs in or confirms an address is nobody yet, but it is the account's person as far as anybody can tell.
+        let of_account = || {
+            let accounts = request.streams.iter().map(|append| append.stream);
+            let mut accounts = accounts.filter(|stream| stream.kind == StreamKind::Account);
+            accounts.next().map(|stream| SubjectId::trusted(stream.id))
+        };
+        let whose = request
+            .origin_of
+            .or_else(|| request.new_subjects.first().copied())
+            .or_else(|| subjects.first().copied())
+            .or_else(of_account);
         let has_origin = request.origin != OpenedOrigin::default();
         if has_origin {
             subjects.extend(whose);

@@ -53,7 +53,7 @@ impl AuditTrail {
             account: who(recorded),
             actor: or(&metadata.actor, "anonymous"),
             action: or(&metadata.operation, event),
-            resource: Some(recorded.stream.to_string()),
+            resource: Some(resource(recorded)),
             ip: origin.ip,
             user_agent: origin.user_agent,
             success: done(&recorded.event),
@@ -102,6 +102,12 @@ impl Projector for AuditTrail {
 
 fn is_audited(event: &Recorded) -> bool {
     matches!(event.stream.kind, StreamKind::Account | StreamKind::Session)
+}
+
+/// `account/<id>` or `session/<id>`.
+fn resource(recorded: &Recorded) -> String {
+    let kind = recorded.stream.kind.as_str().to_ascii_lowercase();
+    format!("{kind}/{}", recorded.stream.id)
 }
 
 /// Who did it; where nobody was signed in, the account it was done on. Somebody who tries to register with another's

@@ -144,7 +144,10 @@ async fn a_job_whose_every_attempt_ends_with_its_process_is_given_up_too() {
     }
     assert!(jobs::take(pool, clock).await.unwrap().is_none());
     let dead = jobs::list(pool, true, 10).await.unwrap();
-    assert_eq!(dead[0].error.as_deref().unwrap(), "it was begun as often as it may be, and never ended");
+    assert_eq!(
+        dead[0].error.as_deref().unwrap(),
+        "it was begun as often as it may be, and never ended"
+    );
 }
 
 #[tokio::test]
@@ -207,12 +210,7 @@ struct SlowMailer {
 
 #[async_trait]
 impl Mailer for SlowMailer {
-    async fn send(
-        &self,
-        _: Uuid,
-        _: &Recipient,
-        _: &Rendered,
-    ) -> Result<(), MailError> {
+    async fn send(&self, _: Uuid, _: &Recipient, _: &Rendered) -> Result<(), MailError> {
         self.begun.notify_one();
         self.gate.notified().await;
         self.sent.fetch_add(1, Ordering::SeqCst);
@@ -222,7 +220,8 @@ impl Mailer for SlowMailer {
 
 fn worker(log: &EventLog, mailer: Arc<dyn Mailer>) -> Worker {
     let public_url = "http://pontual.test".to_owned();
-    Worker { log: log.clone(), mailer, public_url, concurrency: 1 }
+    let files = http_kit::files::Files::in_memory();
+    Worker { log: log.clone(), mailer, files, public_url, concurrency: 1 }
 }
 
 #[tokio::test]

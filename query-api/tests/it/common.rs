@@ -20,6 +20,7 @@ use event_log::testing::{FrozenClock, TestDatabase, options};
 use event_log::{EventLog, Executed, Executor, Origin, checkpoints};
 use http_body_util::BodyExt as _;
 use http_kit::auth::{Names, Signer};
+use http_kit::files::Files;
 use query_api::QueryState;
 use read_models::availability::{AvailabilityCache, CacheBatch, InProcessCache, InProcessOptions};
 use read_models::fanout::InProcessFanout;
@@ -41,6 +42,7 @@ pub(crate) struct World {
     pub(crate) feed: Arc<PostgresFeed>,
     pub(crate) fanout: InProcessFanout,
     pub(crate) stop: CancellationToken,
+    pub(crate) files: Files,
     pub(crate) clock: Arc<FrozenClock>,
     _database: TestDatabase,
 }
@@ -84,9 +86,10 @@ impl World {
             most,
             stop.clone(),
         );
-        let (router, _) = query_api::router(state);
+        let files = Files::in_memory();
+        let (router, _) = query_api::router(state.with_files(files.clone()));
         let executor = Executor::new(log);
-        Self { router, executor, cache, feed, fanout, stop, clock, _database: database }
+        Self { router, executor, cache, feed, fanout, stop, files, clock, _database: database }
     }
 
     pub(crate) fn log(&self) -> &EventLog {
@@ -98,6 +101,12 @@ impl World {
         let session: SessionId = Mint::new([4; 32]).id(account.slot(), 0);
         let signer = signer(&self.clock).with_lifetime(lifetime);
         signer.issue(account, session, 0, &[Role::Client]).unwrap().token
+    }
+
+    /// A token with these roles.
+    pub(crate) fn token_as(&self, account: AccountId, roles: &[Role]) -> String {
+        let session: SessionId = Mint::new([4; 32]).id(account.slot(), 0);
+        signer(&self.clock).issue(account, session, 0, roles).unwrap().token
     }
 
     /// Somebody with a confirmed address.
