@@ -10,7 +10,9 @@ message is there, `hang` never answered.
 
 import asyncio
 import email
+import email.header
 import email.policy
+import email.utils
 import json
 import os
 import sys
@@ -51,7 +53,8 @@ async def serve(folder, credentials):
 
     def authenticate(server, session, envelope, mechanism, data):
         given = f"{data.login.decode()}:{data.password.decode()}"
-        return AuthResult(success=given == credentials, auth_data=data.login.decode())
+        # "Not handled" is: the server is to say so itself.
+        return AuthResult(success=given == credentials, handled=False, auth_data=data.login.decode())
 
     handler = Handler(folder)
 
@@ -74,15 +77,21 @@ async def serve(folder, credentials):
 
 
 def read():
-    mail = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)
+    # As text: an address outside ASCII is written as it is (RFC 6532).
+    raw = sys.stdin.buffer.read().decode()
+    mail = email.message_from_string(raw, policy=email.policy.default)
     to = mail["To"].addresses
+    # The policy's own parser of names leaves the space between two encoded words (bpo-35547); this one does not.
+    written = email.message_from_string(raw, policy=email.policy.compat32)["To"]
+    names = [str(email.header.make_header(email.header.decode_header(name)))
+             for name, _ in email.utils.getaddresses([str(written)])]
     print(json.dumps({
         "headers": sorted(name for name, _ in mail.items()),
         "message_id": mail["Message-ID"],
         "reference": mail["X-Entity-Ref-ID"],
         "subject": mail["Subject"],
         "from": str(mail["From"]),
-        "to": [[address.display_name, address.addr_spec] for address in to],
+        "to": [[name, address.addr_spec] for name, address in zip(names, to, strict=True)],
         "text": mail.get_body(("plain",)).get_content(),
         "html": mail.get_body(("html",)).get_content(),
         "parts": len(list(mail.walk())),

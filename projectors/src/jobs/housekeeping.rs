@@ -41,6 +41,7 @@ pub(super) async fn keep(log: EventLog, stop: CancellationToken) {
         loop {
             chore("forgetting jobs that were done", forget_jobs(&log)).await;
             chore("forgetting commands", forget_commands(&log)).await;
+            chore("forgetting sessions", forget_sessions(&log)).await;
             tokio::time::sleep(FORGET).await;
         }
     };
@@ -80,6 +81,18 @@ async fn forget_commands(log: &EventLog) -> Result<(), ChoreError> {
     let forgotten = log.purge_commands(age).await?;
     if forgotten > 0 {
         tracing::info!(forgotten, "{forgotten} commands of more than 30 days ago were forgotten");
+    }
+    Ok(())
+}
+
+/// Of sessions nobody signed out of.
+async fn forget_sessions(log: &EventLog) -> Result<(), ChoreError> {
+    let forgotten = log.purge_refresh_records(log.clock().now()).await?;
+    if forgotten > 0 {
+        tracing::info!(
+            forgotten,
+            "the refresh records of {forgotten} expired sessions were dropped"
+        );
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use domain::account::{Account, AccountEvent, DeactivatedBy, PendingReset, ResetKey, Status};
 use domain::event::Event;
-use domain::ids::Id as _;
+use domain::ids::{AccountId, Id as _};
 use domain::personal::Personal;
 use domain::position::Position;
 use domain::text::EmailAddress;
@@ -83,35 +83,39 @@ impl Worker {
     }
 
     async fn execute(&self, job: &TakenJob) -> Result<(), TaskError> {
-        if let Task::DeletePhoto { account, photo } = job.task {
-            photos::delete(&self.log, &self.files, account, photo).await?;
-            return Ok(());
+        match job.task {
+            Task::ConfirmEmailMail { account }
+            | Task::RegistrationAttemptMail { account }
+            | Task::ConfirmNewEmailMail { account, .. }
+            | Task::EmailChangedMail { account, .. }
+            | Task::ResetPasswordMail { account, .. }
+            | Task::PasswordChangedMail { account }
+            | Task::AccountDeactivatedMail { account } => {
+                let Some((letter, to, link)) = self.letter(&job.task, account).await? else {
+                    tracing::info!(job = %job.id, "job {} has nothing to say to anybody any more", job.id);
+                    return Ok(());
+                };
+                let rendered = letter.render(&to, &format!("{}{link}", self.public_url));
+                Ok(self.mailer.send(job.id, &to, &rendered).await?)
+            }
+            Task::DeletePhoto { account, photo } => {
+                photos::delete(&self.log, &self.files, account, photo).await?;
+                Ok(())
+            }
         }
-        let Some((letter, to, link)) = self.address(&job.task).await? else {
-            tracing::info!(job = %job.id, "job {} has nothing to say to anybody any more", job.id);
-            return Ok(());
-        };
-        let rendered = letter.render(&to, &format!("{}{link}", self.public_url));
-        Ok(self.mailer.send(job.id, &to, &rendered).await?)
     }
 
-    /// What is to be written to whom, and where its link leads; `None` if meanwhile there is no reason to.
-    async fn address(&self, task: &Task) -> Result<Option<(Letter, Recipient, String)>, TaskError> {
-        let (Task::ConfirmEmailMail { account }
-        | Task::RegistrationAttemptMail { account }
-        | Task::ConfirmNewEmailMail { account, .. }
-        | Task::EmailChangedMail { account, .. }
-        | Task::ResetPasswordMail { account, .. }
-        | Task::PasswordChangedMail { account }
-        | Task::AccountDeactivatedMail { account }) = task
-        else {
-            return Ok(None);
-        };
-        let account = *account;
+    /// What is to be written to whom, and where its link leads; `None` if there is no reason to (any more).
+    async fn letter(
+        &self,
+        task: &Task,
+        account: AccountId,
+    ) -> Result<Option<(Letter, Recipient, String)>, TaskError> {
         // Of the log as it is now: what is in memory may be older than the event that ordered the mail.
         let partition = self.log.partition_of(account.slot());
         let number = self.log.head(partition).await?;
-        let now = self.log.load_at_least::<Account>(account, Position { partition, number }).await?;
+        let now =
+            self.log.load_at_least::<Account>(account, Position { partition, number }).await?;
         let state = now.state;
         let Some(profile) = &state.profile else { return Ok(None) };
         let to = |email: &Personal<EmailAddress>| {
@@ -127,7 +131,8 @@ impl Worker {
         let (letter, to, link) = match task {
             Task::ConfirmEmailMail { .. } if state.email_confirmed || !active => return Ok(None),
             Task::ConfirmEmailMail { .. } => {
-                let token = links::confirm_token(&self.log.derive_key(links::EMAIL_CONFIRM), account);
+                let token =
+                    links::confirm_token(&self.log.derive_key(links::EMAIL_CONFIRM), account);
                 (Letter::ConfirmEmail, own, format!("/confirm#token={token}"))
             }
             Task::RegistrationAttemptMail { .. } => (Letter::RegistrationAttempt, own, forgot()),
@@ -165,6 +170,7 @@ impl Worker {
                 Some(DeactivatedBy::Admin) => (Letter::AccountClosed, own, String::new()),
                 None => return Ok(None),
             },
+            Task::DeletePhoto { .. } => return Ok(None),
         };
         Ok(to.map(|to| (letter, to, link)))
     }

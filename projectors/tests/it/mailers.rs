@@ -201,7 +201,8 @@ async fn a_mail_arrives_once_as_it_was_written(
     let name = "Zoë Łukasz Ñandú ✂️ 山田太郎 de Albuquerque Cavalcanti e Gusmão, a Segunda";
     let to = recipient(name, "zoe+pontual@example.com");
     let mut mail = letter(&to);
-    mail.subject = "Sua sessão de «terça» às 14 h mudou: 予約 ⏰ e mais um tanto de texto".to_owned();
+    mail.subject =
+        "Sua sessão de «terça» às 14 h mudou: 予約 ⏰ e mais um tanto de texto".to_owned();
     let id = Uuid::now_v7();
     mailer.send(id, &to, &mail).await.unwrap();
     let all = arrived();
@@ -450,9 +451,8 @@ async fn ses_is_asked_as_documented_with_a_signature_that_holds() {
         mac.update(text.as_bytes());
         mac.finalize().into_bytes().to_vec()
     };
-    let key = scope
-        .split('/')
-        .fold(format!("AWS4{SECRET}").into_bytes(), |key, part| mac(&key, part));
+    let key =
+        scope.split('/').fold(format!("AWS4{SECRET}").into_bytes(), |key, part| mac(&key, part));
     assert_eq!(part("Signature"), hex::encode(mac(&key, &to_sign)));
 }
 
@@ -482,7 +482,8 @@ async fn ses_that_is_away_or_mute_or_not_what_it_says_is_tried_again_in_time() {
     let port = closed.local_addr().unwrap().port();
     drop(closed);
     // Nobody there; and somebody without a certificate.
-    for endpoint in [format!("http://127.0.0.1:{port}"), format!("https://127.0.0.1:{}", ses.port)] {
+    for endpoint in [format!("http://127.0.0.1:{port}"), format!("https://127.0.0.1:{}", ses.port)]
+    {
         let settings = SesSettings { endpoint: Some(endpoint), ..ses.settings() };
         let mailer = SesMailer::new(settings, sender(), Arc::new(SystemClock)).unwrap();
         let mailer = mailer.with_patience(Duration::from_secs(5));

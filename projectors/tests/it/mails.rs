@@ -80,6 +80,14 @@ impl Post {
         new.clone()
     }
 
+    /// Registers somebody, whose address is confirmed when the mail that asks for it was sent.
+    async fn person(&self, executor: &Executor, name: &str, seen: &mut Vec<String>) -> Actor {
+        let account = register(executor, name).await;
+        self.next(seen).await;
+        executor.execute(ConfirmEmail { account }, origin(&Actor::Anonymous)).await.unwrap();
+        Actor::Account { id: account, roles: vec![Role::Client] }
+    }
+
     async fn close(self) {
         self.stop.cancel();
         self.runner.join().await;
@@ -121,9 +129,8 @@ async fn a_password_is_reset_by_the_link_of_a_mail_and_every_change_of_it_is_tol
     // Who renders may have older things in memory than who commands.
     let executor = Executor::new(database.log(4).await);
     let (post, mut seen) = (Post::open(&log), Vec::new());
-    let actor = person(&executor, "Ana").await;
+    let actor = post.person(&executor, "Ana", &mut seen).await;
     let ana = actor.account().unwrap();
-    post.next(&mut seen).await;
 
     let key = ResetKey::new(log.derive_key(ResetKey::LABEL));
     let ask = RequestPasswordReset { email: "ana@example.com".parse().unwrap(), key };
@@ -183,9 +190,8 @@ async fn the_new_address_is_asked_the_old_one_is_told_and_both_in_the_persons_la
     let log = database.log(4).await;
     let executor = Executor::new(log.clone());
     let (post, mut seen) = (Post::open(&log), Vec::new());
-    let actor = person(&executor, "Ana").await;
+    let actor = post.person(&executor, "Ana", &mut seen).await;
     let ana = actor.account().unwrap();
-    post.next(&mut seen).await;
     let profile = UpdateProfile {
         name: "João Ana".parse().unwrap(),
         phone: None,
@@ -221,13 +227,11 @@ async fn who_closes_their_account_is_told_and_so_is_whose_account_is_closed_but_
     let log = database.log(4).await;
     let executor = Executor::new(log.clone());
     let (post, mut seen) = (Post::open(&log), Vec::new());
-    let actor = person(&executor, "Ana").await;
+    let actor = post.person(&executor, "Ana", &mut seen).await;
     let account = actor.account().unwrap();
-    post.next(&mut seen).await;
     executor.execute(DeactivateAccount { account }, origin(&actor)).await.unwrap();
     assert!(post.next(&mut seen).await.contains("Subject: Your account was deactivated"));
-    let Actor::Account { id: admin, .. } = person(&executor, "Rui").await else { panic!() };
-    post.next(&mut seen).await;
+    let admin = post.person(&executor, "Rui", &mut seen).await.account().unwrap();
     let system = Actor::System("test");
     let grant = domain::account::GrantRole { account: admin, role: Role::Admin };
     executor.execute(grant, origin(&system)).await.unwrap();
