@@ -15,19 +15,23 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::response::{IntoResponseParts, ResponseParts};
+use domain::account::ResetKey;
 use domain::actor::Actor;
 use domain::aggregate::{Aggregate, StreamId, Version};
 use domain::command::{ClaimHasher, ClaimKind, Command};
 use domain::ids::{Id, ProviderId};
 use event_log::{EventLog, ExecuteError, Executed, Executor, Idempotency, LogError, Origin};
+use http::HeaderValue;
 use http_kit::audit::{AuditSink, Noted};
 use http_kit::auth::{Signer, Verifier};
+use http_kit::cookies::{CSRF, Cookies};
 use http_kit::extract::{IdempotencyKey, Sent};
 use http_kit::files::Files;
 use http_kit::headers::{At, IDEMPOTENT_REPLAYED, Tag};
 use http_kit::limits::Limits;
-use http_kit::links::EMAIL_CONFIRM;
+use http_kit::links::{EMAIL_CHANGE, EMAIL_CONFIRM};
 use http_kit::problem::{InvalidField, ProblemDocument};
+use http_kit::refresh::{REFRESH_TOKEN, RefreshKey};
 use http_kit::{Kind, Problem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -37,14 +41,16 @@ use crate::pictures::Pictures;
 
 mod account;
 mod appointment;
+mod auth;
 mod notification_feed;
 mod passwords;
 mod photo;
 mod pictures;
 mod provider;
 mod service;
+mod session;
 
-pub use passwords::{Attempt, InvalidPassword, Password, Passwords};
+pub use passwords::{Attempt, InvalidPassword, Password, Passwords, Tried};
 
 /// What the handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -54,10 +60,31 @@ pub struct CommandState {
     verifier: Verifier,
     passwords: Passwords,
     limits: Limits,
-    confirm_key: Arc<[u8; 32]>,
+    keys: Arc<Keys>,
     pictures: Pictures,
     files: Option<Files>,
     audit: AuditSink,
+}
+
+/// What links, refresh tokens and cookies are made with.
+struct Keys {
+    confirm: [u8; 32],
+    change: [u8; 32],
+    reset: ResetKey,
+    refresh: RefreshKey,
+    cookies: Cookies,
+}
+
+impl Keys {
+    fn new(log: &EventLog, public_url: &str, origins: &[HeaderValue]) -> Self {
+        Self {
+            confirm: log.derive_key(EMAIL_CONFIRM),
+            change: log.derive_key(EMAIL_CHANGE),
+            reset: ResetKey::new(log.derive_key(ResetKey::LABEL)),
+            refresh: RefreshKey::new(log.derive_key(REFRESH_TOKEN)),
+            cookies: Cookies::new(log.derive_key(CSRF), public_url, origins),
+        }
+    }
 }
 
 impl CommandState {
@@ -70,10 +97,17 @@ impl CommandState {
         passwords: Passwords,
         limits: Limits,
     ) -> Self {
-        let confirm_key = Arc::new(executor.log().derive_key(EMAIL_CONFIRM));
+        let keys = Arc::new(Keys::new(executor.log(), "", &[]));
         let pictures = Pictures::new();
         let (files, audit) = (None, AuditSink::nowhere());
-        Self { executor, signer, verifier, passwords, limits, confirm_key, pictures, files, audit }
+        Self { executor, signer, verifier, passwords, limits, keys, pictures, files, audit }
+    }
+
+    /// With the origins whose pages may refresh by cookie: that of our public URL, and others.
+    #[must_use]
+    pub fn with_origins(mut self, public_url: &str, others: &[HeaderValue]) -> Self {
+        self.keys = Arc::new(Keys::new(self.log(), public_url, others));
+        self
     }
 
     /// With a place for files; without one, routes that need it are unavailable.
@@ -183,7 +217,7 @@ impl IntoResponseParts for Receipt {
             response = tag.into_response_parts(response)?;
         }
         if self.replayed {
-            let value = http::HeaderValue::from_static("true");
+            let value = HeaderValue::from_static("true");
             response.headers_mut().insert(IDEMPOTENT_REPLAYED, value);
         }
         Ok(response)
@@ -197,11 +231,11 @@ impl IntoResponseParts for Receipt {
     components(schemas(ProblemDocument, InvalidField)),
     modifiers(&Bearer),
     tags(
-        (name = "auth", description = "Registering, confirming an address, signing in"),
+        (name = "auth", description = "Registering, confirming an address, signing in; sessions"),
         (name = "providers", description = "Opening a shop; its hours, overrides and policy"),
         (name = "services", description = "What a shop offers"),
         (name = "appointments", description = "Booking, and what becomes of it"),
-        (name = "users", description = "What people say and show of themselves"),
+        (name = "users", description = "What people say and show of themselves; how accounts stand"),
         (name = "notifications", description = "The notification feed"),
         (name = "audit", description = "Who did what, for auditors"),
     )
@@ -234,7 +268,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .merge(account::routes(limits))
+        .merge(auth::routes(limits))
+        .merge(session::routes())
+        .merge(account::routes())
         .merge(provider::routes())
         .merge(service::routes())
         .merge(appointment::routes())
@@ -265,10 +301,12 @@ mod tests {
                     assert!(content["application/problem+json"].is_object(), "{name} {status}");
                 }
                 let open = operation.get("security").is_none();
-                assert_eq!(open, path.starts_with("/api/auth/"), "{name}");
+                let getting_in =
+                    path.starts_with("/api/auth/") && !path.starts_with("/api/auth/sessions");
+                assert_eq!(open, getting_in, "{name}");
             }
         }
-        assert_eq!(names.len(), 20);
+        assert_eq!(names.len(), 37);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

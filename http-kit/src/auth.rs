@@ -307,7 +307,7 @@ impl Verifier {
     }
 
     /// What the `Authorization` header proves; `None` without one.
-    pub(crate) fn of_headers(
+    pub fn of_headers(
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Verified>>, InvalidToken> {

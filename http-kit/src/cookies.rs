@@ -52,13 +52,15 @@ impl Cookies {
         Self { key, origins }
     }
 
-    /// The headers that set both cookies for so long.
-    pub fn set(&self, session: SessionId, refresh: &str, lasts: TimeDelta) -> [HeaderPair; 2] {
+    /// The headers that set both cookies for so long, and tell the CSRF token to pages of other origins, which
+    /// cannot read our cookies.
+    pub fn set(&self, session: SessionId, refresh: &str, lasts: TimeDelta) -> [HeaderPair; 3] {
         let age = lasts.num_seconds().max(0);
         let csrf = self.csrf_token(session);
         [
             set_cookie(&format!("{REFRESH_COOKIE}={refresh}; Max-Age={age}; {FLAGS}; HttpOnly")),
             set_cookie(&format!("{CSRF_COOKIE}={csrf}; Max-Age={age}; {FLAGS}")),
+            (PONTUAL_CSRF, HeaderValue::try_from(csrf).expect("tokens are base64url")),
         ]
     }
 
@@ -187,12 +189,13 @@ mod tests {
 
     #[test]
     fn the_refresh_cookie_is_for_the_browser_alone_and_both_go_away() {
-        let [refresh, csrf] = cookies().set(session(1), "ptr_x", TimeDelta::days(30));
+        let [refresh, csrf, told] = cookies().set(session(1), "ptr_x", TimeDelta::days(30));
         assert_eq!(
             refresh.1,
             "__Host-pontual-refresh=ptr_x; Max-Age=2592000; Path=/; Secure; SameSite=Strict; HttpOnly"
         );
         let csrf = csrf.1.to_str().unwrap();
+        assert!(csrf.contains(told.1.to_str().unwrap()));
         assert!(csrf.starts_with("__Host-pontual-csrf=") && !csrf.contains("HttpOnly"), "{csrf}");
         assert!(csrf.ends_with("; Path=/; Secure; SameSite=Strict"), "{csrf}");
         for (_, cleared) in Cookies::clear() {

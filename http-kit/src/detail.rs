@@ -95,6 +95,7 @@ const FIXED: &[(&str, &str)] = &[
     ("is not a parameter of this request", "não é um parâmetro desta requisição"),
     (UNKNOWN_FORM, "não tem o formato necessário"),
     ("must be given once", "deve ser informado uma única vez"),
+    ("is not the password of this account", "não é a senha desta conta"),
     ("not a position token", "não é uma posição do log"),
     ("not a cursor of this list", "não é um cursor desta lista"),
     (

@@ -81,6 +81,11 @@ impl PresentedReset {
         })
     }
 
+    /// Whether we made it, used or not.
+    pub fn is_ours(&self, key: &ResetKey) -> bool {
+        self.is(Some(&ResetKey::hash(&key.token(self.reset))))
+    }
+
     /// Whether it is the token of which this is kept. Hashes are compared, so how long it takes tells nothing.
     pub fn is(&self, kept: Option<&[u8]>) -> bool {
         kept.is_some_and(|kept| kept == ResetKey::hash(&self.token))
@@ -172,6 +177,7 @@ mod tests {
         let token = reset_token(&resets, account(1), reset(1));
         let read = PresentedReset::read(&token).unwrap();
         assert_eq!((read.account, read.reset), (account(1), reset(1)));
+        assert!(read.is_ours(&resets) && !read.is_ours(&ResetKey::new([2; 32])));
         assert!(read.is(Some(&kept)) && !read.is(None) && !read.is(Some(&[])));
         let other = PresentedReset::read(&reset_token(&resets, account(1), reset(2))).unwrap();
         assert!(!other.is(Some(&kept)));

@@ -35,6 +35,7 @@ pub mod notifications;
 pub mod providers;
 mod rules;
 pub mod services;
+pub mod sessions;
 pub mod ws;
 
 /// The projector that feeds the notification feed; what it has parked is never caught up with.
@@ -122,6 +123,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn routes() -> OpenApiRouter<QueryState> {
     OpenApiRouter::new()
         .routes(routes!(accounts::me))
+        .routes(routes!(accounts::own_account))
+        .routes(routes!(accounts::account))
+        .routes(routes!(sessions::list_sessions))
         .routes(routes!(accounts::json_web_keys))
         .routes(routes!(providers::list_providers))
         .routes(routes!(providers::own_profile))

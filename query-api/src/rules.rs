@@ -4,7 +4,8 @@
 //! |---|---|
 //! | providers, services, free slots, keys | everybody |
 //! | a photo | whoever knows its id |
-//! | `Me`, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | `Me`, own account, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | somebody's account | its owner, and administrators; others are refused without a look |
 //! | one appointment | its client and its provider; to others it does not exist |
 //! | the audit trail | auditors |
 //! | a provider's appointments of a day | the provider; others are told that it is not theirs |
@@ -18,6 +19,12 @@ use read_models::providers::ProviderRow;
 /// The account that reads its own things.
 pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
     actor.account().ok_or_else(|| Kind::SignInRequired.into())
+}
+
+/// Somebody's account.
+pub(crate) fn account(actor: &Actor, account: AccountId) -> Result<(), Problem> {
+    let may = own(actor)? == account || actor.has(Role::Admin);
+    if may { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// One appointment.
