@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::Instant;
-use event_log::{Clock, EventLog};
+use event_log::EventLog;
 use http_kit::audit::{Noted, Notes, dropped};
 use read_models::audit::{self, AuditRow};
 use serde_json::{Map, Value};

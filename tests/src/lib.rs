@@ -158,33 +158,13 @@ impl Pontual {
     /// Starts one more process on the same stores; gives its address once it is ready.
     pub async fn spawn(&mut self, arguments: &[&str]) -> String {
         let (port, metrics_port) = (free_port(), free_port());
-        let mut command = Command::new(program());
+        let mut command = self.program(arguments);
         command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap_or_default())
-            .env("PONTUAL_DATA_DIR", self.folder.path())
             .env("PONTUAL_LISTEN", format!("127.0.0.1:{port}"))
             .env("PONTUAL_METRICS_LISTEN", format!("127.0.0.1:{metrics_port}"))
-            .env("PONTUAL_PARTITIONS", self.partitions.to_string())
-            .env("PONTUAL_PUBLIC_URL", "http://pontual.localhost")
-            .env("PONTUAL_DATABASE_POOL", "8")
-            .env("PONTUAL_RATE_LIMITS", "off")
-            .env("PONTUAL_REDIS_PREFIX", format!("{}:", self.database))
-            .env("DATABASE_URL", &self.database_url)
             .stdin(Stdio::null())
             .stdout(self.log_file())
-            .stderr(self.log_file())
-            .kill_on_drop(true);
-        if self.profile == Profile::Full {
-            command.env("REDIS_URL", required("TEST_REDIS_URL")).env(
-                "MONGODB_URL",
-                format!("{}/{}", required("TEST_MONGODB_URL").trim_end_matches('/'), self.database),
-            );
-        }
-        for (key, value) in &self.extra {
-            command.env(key, value);
-        }
+            .stderr(self.log_file());
         let mut child = command.spawn().expect("pontual starts");
         let url = format!("http://127.0.0.1:{port}");
         let deadline = Instant::now() + PATIENCE;
@@ -203,6 +183,60 @@ impl Pontual {
         }
         self.processes.push(child);
         url
+    }
+
+    /// The program on these stores, to be started.
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("PONTUAL_DATA_DIR", self.folder.path())
+            .env("PONTUAL_PARTITIONS", self.partitions.to_string())
+            .env("PONTUAL_PUBLIC_URL", "http://pontual.localhost")
+            .env("PONTUAL_DATABASE_POOL", "8")
+            .env("PONTUAL_RATE_LIMITS", "off")
+            .env("PONTUAL_REDIS_PREFIX", format!("{}:", self.database))
+            .env("DATABASE_URL", &self.database_url)
+            .kill_on_drop(true);
+        if self.profile == Profile::Full {
+            command.env("REDIS_URL", required("TEST_REDIS_URL")).env(
+                "MONGODB_URL",
+                format!("{}/{}", required("TEST_MONGODB_URL").trim_end_matches('/'), self.database),
+            );
+        }
+        for (key, value) in &self.extra {
+            command.env(key, value);
+        }
+        command
+    }
+
+    /// Runs a command of the program to its end, with this on its standard input and these variables; gives whether
+    /// it succeeded, and all it printed.
+    pub async fn run(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        variables: &[(&str, &str)],
+    ) -> (bool, String) {
+        let mut command = self.program(arguments);
+        command
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("pontual starts");
+        let mut stdin = child.stdin.take().expect("its input is a pipe");
+        // A program that does not read its input may be gone by now.
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes()).await;
+        drop(stdin);
+        let ended = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output())
+            .await
+            .expect("it ends within 60 s")
+            .expect("it can be waited for");
+        let printed = [ended.stdout, ended.stderr].concat();
+        (ended.status.success(), String::from_utf8_lossy(&printed).into_owned())
     }
 
     /// What the processes have logged.
