@@ -124,6 +124,15 @@ impl Hot {
         }
     }
 
+    /// Forgets an aggregate that is known to have moved on.
+    fn outdate(&self, stream: StreamId, version: Version) {
+        if let Some(cache) = &self.0
+            && cache.get(&stream).is_some_and(|kept| kept.version < version)
+        {
+            cache.invalidate(&stream);
+        }
+    }
+
     pub(crate) fn forget_all(&self) {
         if let Some(cache) = &self.0 {
             cache.invalidate_all();
@@ -365,10 +374,15 @@ impl Core {
         Ok(all)
     }
 
-    /// Rows of the events table, decoded.
+    /// Rows of the events table, decoded. What is read of an account makes an older one in memory be forgotten:
+    /// whoever was deactivated elsewhere gets nothing done here either, as soon as any follower of this
+    /// process has come that far, and not only when memory fades.
     async fn recorded(&self, rows: &[PgRow]) -> Result<Vec<Recorded>, LogError> {
         let raws = rows.iter().map(codec::raw_event).collect::<Result<Vec<_>, _>>()?;
         let keys = self.keys_of(raws.iter().map(|raw| raw.payload)).await?;
+        for raw in raws.iter().filter(|raw| raw.stream.kind == StreamKind::Account) {
+            self.hot.outdate(raw.stream, raw.sequence);
+        }
         raws.iter().map(|raw| Ok(codec::recorded(raw, self.decode(raw, &keys)?)?)).collect()
     }
 
