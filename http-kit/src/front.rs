@@ -139,8 +139,10 @@ fn in_their_language(response: Response, origin: &RequestOrigin, trace: &str) ->
         }
     };
     let mut written = problem.render(origin.locale, Some(trace));
+    let its_own = written.headers().clone();
     for (name, value) in response.headers() {
-        if *name != http::header::CONTENT_LENGTH && !written.headers().contains_key(name) {
+        // Every value of a header that comes several times, as Set-Cookie does.
+        if *name != http::header::CONTENT_LENGTH && !its_own.contains_key(name) {
             written.headers_mut().append(name, value.clone());
         }
     }
