@@ -1,5 +1,6 @@
 //! The command API against a real Postgres, in process.
 
+mod accounts;
 mod common;
 
 use common::{Answer, Api, TOMORROW_10, bearer};

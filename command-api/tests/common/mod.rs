@@ -60,6 +60,7 @@ impl Api {
         let verifier = signer.verifier([]);
         let executor = Executor::new(log.clone());
         let state = CommandState::new(executor, signer, verifier, Passwords::new(), limits.clone());
+        let state = state.with_origins("https://pontual.test", &[]);
         let (router, _) = command_api::router(state);
         Self { app: Front::new(limits).before(router), log, clock, _database: database }
     }
