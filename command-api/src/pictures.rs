@@ -20,11 +20,9 @@ use http_kit::{Kind, Problem};
 use image::codecs::jpeg::{JpegDecoder, JpegEncoder};
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::imageops::{self, FilterType};
+use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{
-    DynamicImage, ImageDecoder, ImageFormat, ImageResult, Limits, Rgb, RgbImage, RgbaImage,
-};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageResult, Limits, Rgb, RgbImage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The most bytes of a picture.
@@ -89,7 +87,7 @@ impl Pictures {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             uploads: Arc::new(Semaphore::new(UPLOADS)),
-            // Two take 320 MB at the worst.
+            // Each takes 320 MB at the worst, while the middle is cut out.
             workers: Arc::new(Semaphore::new((cores / 2).clamp(1, 2))),
         }
     }
@@ -119,15 +117,14 @@ impl Pictures {
     }
 }
 
-/// The squares of a picture. Takes long, and at most [`DECODE_MAX_BYTES`] and a little.
+/// The squares of a picture. Takes long, and at most twice [`DECODE_MAX_BYTES`].
 fn squares(picture: &[u8]) -> Result<Squares, InvalidPicture> {
     let (image, orientation) = decode(picture)?;
-    let square = upright_square(&image, orientation);
-    drop(image);
+    let square = upright_square(image, orientation);
     let mut squares = Vec::with_capacity(PhotoSize::ALL.len());
     for size in PhotoSize::ALL {
         let side = size.side_px();
-        let drawn = imageops::resize(&square, side, side, FilterType::Lanczos3);
+        let drawn = square.resize_exact(side, side, FilterType::Lanczos3);
         let mut jpeg = Vec::new();
         let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
         encoder.encode_image(&drawn).map_err(|_| InvalidPicture::Damaged)?;
@@ -189,19 +186,17 @@ fn is_whole_jpeg(picture: &[u8]) -> bool {
 
 /// The square in the middle, upright, on white, at most [`DRAWN_FROM_PX`] wide. A square's middle stays its middle however
 /// it is turned, so it is cut and made small before it is turned.
-fn upright_square(image: &DynamicImage, orientation: Orientation) -> RgbImage {
+fn upright_square(image: DynamicImage, orientation: Orientation) -> DynamicImage {
     let side = image.width().min(image.height());
     let (x, y) = ((image.width() - side) / 2, (image.height() - side) / 2);
-    let middle = imageops::crop_imm(image, x, y, side, side);
-    let small: RgbaImage = if side > DRAWN_FROM_PX {
-        imageops::thumbnail(&*middle, DRAWN_FROM_PX, DRAWN_FROM_PX)
-    } else {
-        middle.to_image()
-    };
-    let mut small = DynamicImage::ImageRgba8(small);
+    let mut small = image.crop_imm(x, y, side, side);
+    drop(image);
+    if side > DRAWN_FROM_PX {
+        small = small.thumbnail_exact(DRAWN_FROM_PX, DRAWN_FROM_PX);
+    }
     small.apply_orientation(orientation);
     let small = small.into_rgba8();
-    RgbImage::from_fn(small.width(), small.height(), |x, y| {
+    let on_white = RgbImage::from_fn(small.width(), small.height(), |x, y| {
         let [red, green, blue, alpha] = small.get_pixel(x, y).0;
         let over_white = |channel: u8| {
             let (channel, alpha) = (u16::from(channel), u16::from(alpha));
@@ -209,7 +204,8 @@ fn upright_square(image: &DynamicImage, orientation: Orientation) -> RgbImage {
             u8::try_from(mixed).expect("a mean of two bytes is a byte")
         };
         Rgb([over_white(red), over_white(green), over_white(blue)])
-    })
+    });
+    DynamicImage::ImageRgb8(on_white)
 }
 
 #[cfg(test)]

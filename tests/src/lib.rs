@@ -125,6 +125,13 @@ fn program() -> PathBuf {
     program
 }
 
+/// A client, on the one rustls provider there is.
+pub fn http_client() -> reqwest::Client {
+    // Whoever came first has installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().timeout(PATIENCE).build().expect("a client")
+}
+
 impl Pontual {
     /// `pontual serve` in this profile, with the default number of partitions.
     pub async fn start(profile: Profile) -> Self {
@@ -168,7 +175,7 @@ impl Pontual {
         let mut child = command.spawn().expect("pontual starts");
         let url = format!("http://127.0.0.1:{port}");
         let deadline = Instant::now() + PATIENCE;
-        let client = reqwest::Client::new();
+        let client = http_client();
         loop {
             if let Ok(answer) = client.get(format!("{url}/health/ready")).send().await
                 && answer.status().is_success()
@@ -330,6 +337,25 @@ impl Pontual {
         rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect()
     }
 
+    /// The texts of all mails to an address that are there; soft line breaks are undone.
+    pub fn mails_to(&self, email: &str) -> Vec<String> {
+        let to = format!("<{email}>");
+        let is_to = |line: &str| {
+            line.strip_prefix("To: ").is_some_and(|to_line| {
+                to_line.trim() == email || to_line.contains(&to)
+            })
+        };
+        std::fs::read_dir(self.folder.path().join("mail"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|e| e == "eml"))
+            .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+            .filter(|text| text.lines().any(is_to))
+            .map(|text| text.replace("=\r\n", "").replace("=3D", "="))
+            .collect()
+    }
+
     /// The text of a mail to an address, once it is there; soft line breaks are undone.
     pub async fn mail_to(&self, email: &str) -> String {
         let folder = self.folder.path().join("mail");
@@ -369,13 +395,14 @@ pub struct Api {
     pub url: String,
     /// The access token it sends.
     pub token: Option<String>,
-    client: reqwest::Client,
+    /// What it calls with.
+    pub client: reqwest::Client,
 }
 
 impl Api {
     /// A caller that is not signed in.
     pub fn new(url: &str) -> Self {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+        let client = http_client();
         Self { url: url.to_owned(), token: None, client }
     }
 

@@ -1,7 +1,7 @@
 //! Pictures made here, good and bad.
 
 use image::codecs::webp::WebPEncoder;
-use image::{ExtendedColorType, ImageEncoder, Rgba};
+use image::{ExtendedColorType, ImageEncoder, Rgba, RgbaImage};
 
 use super::*;
 
@@ -187,11 +187,9 @@ fn damage_is_an_error_or_a_picture_and_never_a_panic() {
     for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
         let whole = two_halves(40, 30, format);
         for place in 0..whole.len().min(700) {
-            for change in [0x00, 0xff, 0x80] {
-                let mut damaged = whole.clone();
-                damaged[place] ^= change;
-                let _ = squares(&damaged);
-            }
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0xff;
+            let _ = decode(&damaged);
         }
     }
 }

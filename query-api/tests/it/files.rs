@@ -64,7 +64,7 @@ async fn anything_else_is_not_found() {
         format!("/files/photos/..%2fphotos%2f{photo}/64.jpg"),
         format!("/files/photos/%2e%2e/photos/{photo}/64.jpg"),
         format!("/files/photos/{photo}%00/64.jpg"),
-        format!("/files/photos/%ff/64.jpg"),
+        "/files/photos/%ff/64.jpg".to_owned(),
         format!("/files/photos/{}/64.jpg", uuid::Uuid::nil()),
         format!("/files/{photo}/64.jpg"),
         "/files/".to_owned(),
