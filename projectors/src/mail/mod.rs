@@ -99,8 +99,7 @@ struct Composed {
 
 impl Sender {
     fn compose(&self, id: Uuid, to: &Recipient, mail: &Rendered) -> Result<Composed, MailError> {
-        let address =
-            address(to.email.as_str()).map_err(|error| MailError::Compose(error.into()))?;
+        let address = address(to.email.as_str()).map_err(MailError::Compose)?;
         let from = self.0.email.clone();
         let named = |name: &'static str, value: String| {
             HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
