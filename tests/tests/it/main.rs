@@ -1,5 +1,6 @@
 //! End-to-end tests: whole processes, real stores, the public API. One module per feature.
 
+mod accounts;
 mod admin;
 mod audit;
 mod bad_input;
