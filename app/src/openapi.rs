@@ -1,8 +1,10 @@
 //! The OpenAPI document of both APIs, and the page to try it.
 
 use axum::Router;
-use axum::response::Redirect;
+use axum::middleware::map_response;
+use axum::response::{Redirect, Response};
 use axum::routing::get;
+use http::{HeaderName, HeaderValue, header};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -25,5 +27,52 @@ pub fn pages() -> Router {
     let page = SwaggerUi::new("/docs")
         .url("/openapi.json", document())
         .config(Config::default().try_it_out_enabled(true).display_request_duration(true));
-    Router::new().route("/", get(|| async { Redirect::temporary("/docs/") })).merge(page)
+    let pages = Router::new().route("/", get(|| async { Redirect::temporary("/docs/") }));
+    pages.merge(page).layer(map_response(hardened))
+}
+
+/// A page runs its own scripts and nobody else's (K23); what an API answers with would forbid it even those.
+async fn hardened(mut response: Response) -> Response {
+    const ALL: [(HeaderName, HeaderValue); 2] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(
+                "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; \
+                 frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+            ),
+        ),
+        (
+            HeaderName::from_static("cross-origin-embedder-policy"),
+            HeaderValue::from_static("require-corp"),
+        ),
+    ];
+    response.headers_mut().extend(ALL);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use http_kit::front::Front;
+    use http_kit::limits::Limits;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn our_own_pages_may_run_their_scripts_and_are_hardened_otherwise() {
+        let app = Front::new(Limits::off()).before(pages());
+        let request = Request::get("/docs/").body(Body::empty()).unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(response.status(), 200);
+        assert!(header("content-security-policy").starts_with("default-src 'self'"));
+        assert!(header("content-security-policy").contains("frame-ancestors 'none'"));
+        assert_eq!(header("cross-origin-embedder-policy"), "require-corp");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+        let policies = response.headers().get_all("content-security-policy").iter().count();
+        assert_eq!(policies, 1, "two would both hold");
+    }
 }
