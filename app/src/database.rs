@@ -39,6 +39,10 @@ pub struct Database {
     cluster: Option<Cluster>,
 }
 
+/// Every statement is written for one plan, by index. Left to itself Postgres plans a batch's `INSERT … FROM unnest(…)`
+/// anew each time, which costs as much as running it.
+const PLANS: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
+
 impl Database {
     /// Connects to the database of the configuration, and starts the private cluster if that is what it says. Waits for a
     /// server that is not there yet as long as one connection may take (2 s).
@@ -72,7 +76,7 @@ impl Database {
                     Ok(true)
                 })
             })
-            .connect_with(options.application_name("pontual"))
+            .connect_with(options.application_name("pontual").options(PLANS))
             .await
             .map_err(DatabaseError::Connect)?;
         Ok(Self { pool, cluster })

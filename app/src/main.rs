@@ -11,6 +11,10 @@ use app::serve::Role;
 use app::{admin, doctor, health, jobs, log, openapi, serve, telemetry};
 use clap::Parser as _;
 
+/// A booking allocates some hundred small things in several threads, which is what this allocator is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     rustls::crypto::ring::default_provider()

@@ -338,6 +338,9 @@ async fn notifications_are_marked_once_they_exist() {
         api.post_empty(&read(wrong), Some(&ana)).await.is(400, "invalid-path");
     }
     api.post_empty(&read(&position), None).await.is(401, "sign-in-required");
+    let caio = api.client("caio@example.com").await;
+    let before = api.heads().await;
+    api.post_empty(&read(&position), Some(&caio)).await.is(404, "not-found");
     assert_eq!(api.heads().await, before);
     let all = api.post_empty("/api/notifications/read-all", Some(&ana)).await;
     assert_eq!(all.status, StatusCode::NO_CONTENT);

@@ -25,8 +25,11 @@ use crate::{Instant, Refusal};
 /// How many free starts a refusal names.
 pub const ALTERNATIVES: usize = 5;
 
-/// How many local days on each side of the wanted one are searched for them.
+/// How many local days on each side of the wanted one are searched for them at once.
 const ALTERNATIVE_DAYS: u64 = 2;
+
+/// How many days further on they are searched for, if those have none: whoever works on Saturdays alone has some too.
+const ALTERNATIVE_DAYS_MAX: u64 = 28;
 
 /// An appointment's history, folded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -268,6 +271,19 @@ impl Booking {
     }
 }
 
+impl AppointmentEvent {
+    /// Whom it concerns.
+    pub fn parties(&self) -> Parties {
+        match self {
+            Self::AppointmentBooked { terms, .. } => terms.parties(),
+            Self::AppointmentConfirmed { parties, .. }
+            | Self::AppointmentDeclined { parties, .. }
+            | Self::AppointmentCancelled { parties, .. }
+            | Self::AppointmentRescheduled { parties, .. } => *parties,
+        }
+    }
+}
+
 impl Appointment {
     /// The booking, if there is one.
     pub fn booked(&self) -> Result<&Booking, Refusal> {
@@ -285,8 +301,9 @@ impl Aggregate for Appointment {
         _: &Context,
     ) -> Result<Vec<AppointmentEvent>, Refusal> {
         if let AppointmentCommand::Book { terms, slot, confirmation } = command {
+            // Its id comes from the command's: an earlier one, whose answer is no longer kept, has begun it.
             if self.booking.is_some() {
-                return Ok(Vec::new());
+                return Err(Refusal::KeySpent);
             }
             let status = first_status(confirmation);
             return Ok(vec![AppointmentEvent::AppointmentBooked { terms, slot, status }]);
@@ -294,7 +311,7 @@ impl Aggregate for Appointment {
         let booking = self.booked()?;
         let (parties, slot) = (booking.terms.parties(), booking.slot);
         Ok(match command {
-            AppointmentCommand::Book { .. } => Vec::new(),
+            AppointmentCommand::Book { .. } => return Err(Refusal::KeySpent),
             AppointmentCommand::Confirm if booking.status == Status::Confirmed => Vec::new(),
             AppointmentCommand::Confirm => {
                 booking.live("confirmed")?;
@@ -769,11 +786,35 @@ fn alternatives(
     wanted: Instant,
     mover: Option<(AppointmentId, Instant)>,
 ) -> Result<Vec<Instant>, Stop> {
-    let schedule = &provider.schedule;
-    let middle = schedule.local_day(wanted);
+    let middle = provider.schedule.local_day(wanted);
     let first = middle.checked_sub_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
-    let days: Vec<NaiveDate> =
-        first.iter_days().take(usize::try_from(2 * ALTERNATIVE_DAYS + 1).unwrap_or(1)).collect();
+    let last = middle.checked_add_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
+    let furthest = last.checked_add_days(Days::new(ALTERNATIVE_DAYS_MAX)).unwrap_or(last);
+    let free = |days: Vec<NaiveDate>| {
+        free_starts(view, provider_id, provider, measure, &days, mover.map(|(moves, _)| moves))
+    };
+    let other = |start: &Instant| *start != wanted && mover.is_none_or(|(_, own)| *start != own);
+    let mut starts = free(first.iter_days().take_while(|day| *day <= last).collect())?;
+    starts.retain(other);
+    if starts.is_empty() {
+        starts = free(last.iter_days().skip(1).take_while(|day| *day <= furthest).collect())?;
+        starts.retain(other);
+    }
+    starts.sort_by_key(|start| ((*start - wanted).abs(), *start));
+    starts.truncate(ALTERNATIVES);
+    Ok(starts)
+}
+
+/// The free starts of these local days. What `moves` holds is free.
+fn free_starts(
+    view: &View<'_>,
+    provider_id: ProviderId,
+    provider: &Provider,
+    measure: &Measure,
+    days: &[NaiveDate],
+    moves: Option<AppointmentId>,
+) -> Result<Vec<Instant>, Stop> {
+    let schedule = &provider.schedule;
     let mut agendas: BTreeMap<NaiveDate, Vec<Taken>> = BTreeMap::new();
     let mut missing = false;
     for utc_day in days.iter().flat_map(|day| utc_days_around(schedule.zone, *day)) {
@@ -782,8 +823,8 @@ fn alternatives(
         }
         match view.consult::<Agenda>(AgendaId::of(provider_id, utc_day)) {
             Ok(agenda) => {
-                let taken = |o: &Occupation| match mover {
-                    Some((appointment, _)) => o.taken_without(appointment),
+                let taken = |o: &Occupation| match moves {
+                    Some(appointment) => o.taken_without(appointment),
                     None => Some(o.taken()),
                 };
                 agendas.insert(utc_day, agenda.occupations.iter().filter_map(taken).collect());
@@ -797,13 +838,9 @@ fn alternatives(
         return Err(Stop::Missing);
     }
     let taken: Vec<Taken> = agendas.into_values().flatten().collect();
-    let mut starts: Vec<Instant> = days
+    Ok(days
         .iter()
         .flat_map(|day| schedule.free(measure, *day, &taken, view.now()))
         .map(|slot| slot.start)
-        .filter(|start| *start != wanted && mover.is_none_or(|(_, own)| *start != own))
-        .collect();
-    starts.sort_by_key(|start| ((*start - wanted).abs(), *start));
-    starts.truncate(ALTERNATIVES);
-    Ok(starts)
+        .collect())
 }

@@ -230,6 +230,9 @@ pub struct Changes {
     pub origin_of: Option<SubjectId>,
     /// Streams it asked for that were not loaded.
     pub missing_streams: BTreeSet<StreamId>,
+    /// Those whose id this command made: nobody else can have written them, so they need not be looked at. That
+    /// they are new is checked at append, like any version.
+    pub begun: BTreeSet<StreamId>,
     /// Claims it asked about that were not looked up.
     pub missing_claims: BTreeSet<ClaimKey>,
 }
@@ -248,6 +251,7 @@ impl fmt::Debug for Changes {
             erase,
             origin_of,
             missing_streams,
+            begun,
             missing_claims,
         } = self;
         f.debug_struct("Changes")
@@ -261,6 +265,7 @@ impl fmt::Debug for Changes {
             .field("erase", erase)
             .field("origin_of", origin_of)
             .field("missing_streams", missing_streams)
+            .field("begun", begun)
             .field("missing_claims", missing_claims)
             .finish()
     }
@@ -302,7 +307,7 @@ impl<'a> View<'a> {
     /// that does not exist is its `Default`.
     pub fn load<A: Aggregate>(&self, id: A::Id) -> Result<&'a A, Stop> {
         let stream = StreamId::of::<A>(id);
-        let (version, state) = self.read::<A>(stream)?;
+        let (version, state) = self.read::<A>(id)?;
         let mut changes = self.changes.borrow_mut();
         if !changes.appends.contains_key(&stream) {
             changes.required.insert(stream, version);
@@ -312,12 +317,12 @@ impl<'a> View<'a> {
 
     /// Reads a stream without requiring it to stay as it is; what it got wrong a reactor mends.
     pub fn consult<A: Aggregate>(&self, id: A::Id) -> Result<&'a A, Stop> {
-        Ok(self.read::<A>(StreamId::of::<A>(id))?.1)
+        Ok(self.read::<A>(id)?.1)
     }
 
     /// The version of a stream, as loaded.
     pub fn version<A: Aggregate>(&self, id: A::Id) -> Result<Version, Stop> {
-        Ok(self.read::<A>(StreamId::of::<A>(id))?.0)
+        Ok(self.read::<A>(id)?.0)
     }
 
     /// Decides one aggregate's command and emits its events.
@@ -344,7 +349,7 @@ impl<'a> View<'a> {
         Event: From<A::Event>,
     {
         let stream = StreamId::of::<A>(id);
-        let (version, _) = self.read::<A>(stream)?;
+        let (version, _) = self.read::<A>(id)?;
         if events.is_empty() {
             return Ok(());
         }
@@ -416,9 +421,12 @@ impl<'a> View<'a> {
         self.changes.borrow_mut().origin_of = Some(subject.into());
     }
 
-    fn read<A: Aggregate>(&self, stream: StreamId) -> Result<(Version, &'a A), Stop> {
+    fn read<A: Aggregate>(&self, id: A::Id) -> Result<(Version, &'a A), Stop> {
+        let stream = StreamId::of::<A>(id);
         let Some(loaded) = self.facts.streams.get(&stream) else {
-            self.changes.borrow_mut().missing_streams.insert(stream);
+            let mut changes = self.changes.borrow_mut();
+            let begun = self.facts.mint.made(id);
+            if begun { &mut changes.begun } else { &mut changes.missing_streams }.insert(stream);
             return Err(Stop::Missing);
         };
         let state = loaded.state.downcast_ref::<A>().expect("a stream's kind decides its type");

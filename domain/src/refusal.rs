@@ -30,6 +30,9 @@ pub enum Refusal {
     /// The session was ended, or is too old.
     #[error("the session has ended")]
     SessionEnded,
+    /// The idempotency key began this very thing longer ago than its answer is kept.
+    #[error("the idempotency key was used long ago")]
+    KeySpent,
     /// Somebody else holds the claim.
     #[error("the {} is taken", .0.as_str())]
     Claimed(ClaimKind),

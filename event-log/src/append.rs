@@ -5,7 +5,6 @@
 //! future is dropped, it is appended all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use domain::Instant;
 use domain::aggregate::{StreamId, StreamKind, Version};
@@ -14,6 +13,7 @@ use domain::event::Event;
 use domain::ids::{Id as _, RoutingSlot, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use thiserror::Error;
+use tokio::time::Instant as Deadline;
 use uuid::Uuid;
 
 use crate::codec::{self, CodecError, EncodedEvent};
@@ -194,17 +194,22 @@ pub(crate) struct Fresh {
 }
 
 impl EventLog {
-    /// Appends a request, all or nothing. Once it has been called, dropping the future does not stop it.
+    /// Appends a request, all or nothing. Once it waits for its turn, dropping the future does not stop it.
     pub async fn append(&self, request: Append) -> Result<Appended, AppendError> {
-        Ok(self.append_request(&request).await?.appended)
+        let deadline = Deadline::now() + self.core.options.decide_deadline;
+        Ok(self.append_request(&request, deadline).await?.appended)
     }
 
-    pub(crate) async fn append_request(&self, request: &Append) -> Result<Fresh, AppendError> {
+    pub(crate) async fn append_request(
+        &self,
+        request: &Append,
+        deadline: Deadline,
+    ) -> Result<Fresh, AppendError> {
         let mut look_first = false;
         loop {
             let encoded = self.core.encode(request, look_first).await?;
             let (made, checks) = (encoded.made.clone(), encoded.checks.clone());
-            match self.lanes.submit(encoded).await.map_err(AppendError::from)? {
+            match self.lanes.submit(encoded, deadline).await.map_err(AppendError::from)? {
                 Verdict::Appended { before, positions, recorded_at } => {
                     for (subject, key) in made {
                         self.core.ring.remember(subject, key);
@@ -247,8 +252,7 @@ impl EventLog {
         } else {
             let subject: SubjectId = whose.parse().map_err(|_| SealError::Malformed)?;
             let subjects = BTreeSet::from([subject]);
-            let partitions = self.partitions();
-            let keys = self.core.ring.keys(&self.core.pool, partitions, &subjects).await?;
+            let keys = self.core.keys_of_subjects(&subjects).await?;
             match keys.get(&subject) {
                 None => return Err(SealError::KeyMissing(subject).into()),
                 Some(SubjectKey::Erased) => return Ok(None),
@@ -281,7 +285,7 @@ impl From<Fault> for AppendError {
             }
             Fault::Error(error) => Self::Failed(LogError::Batch(error)),
             Fault::TimedOut => Self::Unavailable(LogError::TimedOut),
-            Fault::Query(error) => Self::from(Arc::into_inner(error).unwrap_or(LogError::TimedOut)),
+            Fault::Query(error) => Self::from(LogError::Shared(error)),
             Fault::Closed => Self::Unavailable(LogError::Database(sqlx::Error::PoolClosed)),
         }
     }
@@ -333,7 +337,7 @@ impl Core {
         let mut keys = if look.is_empty() {
             sealing::SubjectKeys::new()
         } else {
-            self.ring.keys(&self.pool, self.options.partitions, &look).await?
+            self.keys_of_subjects(&look).await?
         };
         new.retain(|subject| !keys.contains_key(subject));
         let mut data_keys = Vec::with_capacity(new.len() + request.erase.len());

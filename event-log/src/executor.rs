@@ -280,7 +280,12 @@ impl<'a, C: Command> Run<'a, C> {
                     if rounds > ROUNDS {
                         return Err(ExecuteError::Internal(LogError::TooManyRounds(C::NAME)));
                     }
-                    let Changes { missing_streams, missing_claims, .. } = changes;
+                    let Changes { missing_streams, begun, missing_claims, .. } = changes;
+                    // What an earlier attempt began is found at append; until then nothing is settled.
+                    self.world.settled &= begun.is_empty() || !self.has_key();
+                    for stream in begun {
+                        self.world.put(stream, Held::fresh(stream));
+                    }
                     self.load(missing_streams, missing_claims, false).await?;
                 }
                 Err(Stop::Refused(refusal)) if self.world.settled => return Err(refusal.into()),
@@ -425,7 +430,7 @@ impl<'a, C: Command> Run<'a, C> {
         let result = serde_json::to_string(&answer)
             .map_err(|_| ExecuteError::Internal(LogError::StoredAnswer))?;
         let request = self.request(changes, result);
-        match self.log.append_request(&request).await {
+        match self.log.append_request(&request, self.deadline).await {
             Ok(fresh) if fresh.appended.already => {
                 // What is in memory lacks what the first attempt wrote.
                 for stream in self.world.held.keys() {
@@ -457,6 +462,11 @@ impl<'a, C: Command> Run<'a, C> {
                 Some(stored) => self.replay(stored).map(Some),
                 None => Ok(None),
             },
+            // A person may have been erased since an earlier attempt succeeded.
+            Err(AppendError::SubjectErased) => match self.refresh().await? {
+                Some(stored) => self.replay(stored).map(Some),
+                None => Err(AppendError::SubjectErased.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }
@@ -474,6 +484,7 @@ impl<'a, C: Command> Run<'a, C> {
             erase,
             origin_of,
             missing_streams: _,
+            begun: _,
             missing_claims: _,
         } = changes;
         let Origin { actor, idempotency: _, correlation, causation, trace, ip, user_agent } =
@@ -574,6 +585,7 @@ fn is_empty(changes: &Changes) -> bool {
         erase,
         origin_of: _,
         missing_streams: _,
+        begun: _,
         missing_claims: _,
     } = changes;
     appends.is_empty()

@@ -27,6 +27,7 @@ use domain::ids::{Id, RoutingSlot, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -118,13 +119,18 @@ pub(crate) struct InTheWay {
     pub(crate) first: usize,
 }
 
-/// Why nothing can be said of a request.
-#[derive(Debug, Clone)]
+/// Why nothing can be said of a request. Told without the details Postgres adds, which quote rows.
+#[derive(Debug, Clone, Error)]
 pub(crate) enum Fault {
+    #[error("too busy")]
     Busy,
+    #[error("Postgres did not answer in time")]
     TimedOut,
+    #[error("{0}")]
     Error(Arc<sqlx::Error>),
+    #[error("{0}")]
     Query(Arc<LogError>),
+    #[error("the log is closed")]
     Closed,
 }
 
@@ -160,10 +166,9 @@ impl Lanes {
     }
 
     /// Hands a request in and waits for what comes of it.
-    pub(crate) async fn submit(&self, request: Encoded) -> Reply {
+    pub(crate) async fn submit(&self, request: Encoded, deadline: tokio::time::Instant) -> Reply {
         let started = std::time::Instant::now();
         let (reply, answer) = oneshot::channel();
-        let deadline = tokio::time::Instant::now() + self.core.options.decide_deadline;
         let ticket = Ticket { request, deadline, reply };
         match ticket.request.partitions.as_slice() {
             [one] => {
@@ -270,12 +275,12 @@ async fn send(core: &Arc<Core>, writer: Result<Writer, sqlx::Error>, batch: Vec<
     match call_again(core, Some(writer), &batch).await {
         Ok(answer) => settle(core, batch, answer),
         Err(fault) if hopeless(&fault) => {
-            tracing::warn!(error = ?fault, requests = batch.len(), "a batch of appends failed");
+            tracing::warn!(error = %fault, requests = batch.len(), "a batch of appends failed");
             answer_all(batch, &fault);
         }
         Err(fault) => {
             tracing::warn!(
-                error = ?fault,
+                error = %fault,
                 requests = batch.len(),
                 "a batch of appends failed and is retried one by one"
             );

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use domain::position::Partition;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::{big, from_big, small};
 
@@ -88,6 +88,25 @@ pub async fn release(pool: &PgPool, lease: &Lease) -> Result<(), sqlx::Error> {
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Whether the lease is still held, within the caller's transaction. Its row stays locked until the transaction
+/// ends, so that nobody takes it over half-way.
+pub async fn still_held(
+    transaction: &mut PgConnection,
+    lease: &Lease,
+) -> Result<bool, sqlx::Error> {
+    let ours: Option<i64> = sqlx::query_scalar(
+        "SELECT epoch FROM leases WHERE partition = $1 AND projector = $2 AND owner = $3 AND epoch = $4
+         FOR SHARE",
+    )
+    .bind(small(lease.partition))
+    .bind(&lease.projector)
+    .bind(&lease.owner)
+    .bind(big(lease.epoch))
+    .fetch_optional(transaction)
+    .await?;
+    Ok(ours.is_some())
 }
 
 fn millis(duration: Duration) -> f64 {

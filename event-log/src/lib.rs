@@ -75,7 +75,8 @@ pub struct LogOptions {
     pub queue_max: usize,
     /// The most commands that wait for one `queue()` stream; more are refused.
     pub waiters_max: usize,
-    /// How many connections append.
+    /// How many connections append. As many as there are cores to work on it: with more, batches are smaller
+    /// and cost more; with fewer, a head that somebody holds keeps other partitions waiting.
     pub writers: usize,
     /// The longest a statement of an append may take.
     pub statement_timeout: Duration,
@@ -98,7 +99,7 @@ impl Default for LogOptions {
             in_flight: 1,
             queue_max: 4096,
             waiters_max: 256,
-            writers: 8,
+            writers: std::thread::available_parallelism().map_or(4, usize::from).clamp(2, 16),
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             decide_deadline: Duration::from_secs(2),
@@ -117,6 +118,9 @@ pub enum LogError {
     /// Postgres failed a batch of several requests.
     #[error("a batch of appends failed")]
     Batch(#[source] Arc<sqlx::Error>),
+    /// What several requests needed could not be read.
+    #[error("what a batch of appends needed could not be read")]
+    Shared(#[source] Arc<LogError>),
     /// Postgres did not answer in time.
     #[error("Postgres did not answer in time")]
     TimedOut,
@@ -181,6 +185,7 @@ impl LogError {
         match self {
             Self::Database(error) => unavailable(error),
             Self::Batch(error) => unavailable(error),
+            Self::Shared(error) => error.is_unavailable(),
             Self::TimedOut => true,
             Self::Partitions { .. }
             | Self::WrongMasterKey
@@ -198,9 +203,12 @@ impl LogError {
 /// Whether the connection or the server is at fault, and not what was asked.
 pub(crate) fn unavailable(error: &sqlx::Error) -> bool {
     if let sqlx::Error::Database(error) = error {
-        // Connection exceptions, shutdown and start-up, too many connections, and a standby.
+        // Connection exceptions, shutdown and start-up, too many connections, a standby, and what took too long or
+        // was in the way of another transaction.
         return error.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("57P") || code == "53300" || code == "25006"
+            code.starts_with("08")
+                || code.starts_with("57")
+                || ["53300", "25006", "55P03", "40001", "40P01"].contains(&&*code)
         });
     }
     matches!(
@@ -275,6 +283,7 @@ impl EventLog {
         });
         let lanes = Arc::new(lane::Lanes::start(&core));
         wake::watch_heads(&core);
+        load::sweep_hot(&core);
         Ok(Self { core, lanes })
     }
 
@@ -471,7 +480,7 @@ impl EventLog {
         Ok(purged)
     }
 
-    /// Stops taking appends and waits for those under way. Later appends are refused as unavailable.
+    /// Waits for the appends under way, for a moment, and takes no more: later ones are refused as unavailable.
     pub async fn close(&self) {
         self.core.writers.close().await;
     }

@@ -7,15 +7,17 @@
 //! and the executor reads again before it refuses. Entries forget after a minute, so that what was opened
 //! before a person was erased does not linger.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
 use std::time::Instant as Monotonic;
 
 use domain::Instant;
 use domain::aggregate::{Aggregate, StreamId, StreamKind, Version};
 use domain::command::ClaimKey;
 use domain::event::Event;
-use domain::ids::RoutingSlot;
+use domain::ids::{RoutingSlot, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
+use quick_cache::sync::Cache;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -53,7 +55,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    fn fresh(stream: StreamId) -> Self {
+    /// A stream without events.
+    pub(crate) fn fresh(stream: StreamId) -> Self {
         Self {
             version: 0,
             state: kinds::fresh(stream.kind),
@@ -86,6 +89,11 @@ impl Held {
         true
     }
 
+    /// Whether what was opened for it may still be remembered.
+    fn is_fresh(&self) -> bool {
+        self.opened.elapsed() < KEY_CACHE
+    }
+
     fn into_loaded<A: Aggregate>(self) -> LoadedAggregate<A> {
         LoadedAggregate {
             version: self.version,
@@ -96,31 +104,30 @@ impl Held {
 }
 
 /// The bounded cache of aggregates.
-pub(crate) struct Hot(Option<moka::sync::Cache<StreamId, Held>>);
+pub(crate) struct Hot(Option<Cache<StreamId, Held>>);
 
 impl Hot {
     pub(crate) fn new(most: u64) -> Self {
-        Self((most > 0).then(|| moka::sync::Cache::new(most)))
+        Self((most > 0).then(|| Cache::new(usize::try_from(most).unwrap_or(usize::MAX))))
     }
 
     pub(crate) fn get(&self, stream: StreamId) -> Option<Held> {
-        self.0.as_ref()?.get(&stream).filter(|held| held.opened.elapsed() < KEY_CACHE)
+        self.0.as_ref()?.get(&stream).filter(Held::is_fresh)
     }
 
-    /// Keeps an aggregate, unless a later version of it is kept.
+    /// Keeps an aggregate, unless a later version of it is kept. What does not exist yet is not kept: an append whose
+    /// outcome nobody heard may have begun it.
     pub(crate) fn keep(&self, stream: StreamId, held: &Held) {
-        if let Some(cache) = &self.0
-            && cache.get(&stream).is_none_or(|kept| {
-                kept.version <= held.version || kept.opened.elapsed() >= KEY_CACHE
-            })
-        {
+        let Some(cache) = &self.0 else { return };
+        let later = |kept: Held| kept.version > held.version && kept.is_fresh();
+        if held.version > 0 && !cache.get(&stream).is_some_and(later) {
             cache.insert(stream, held.clone());
         }
     }
 
     pub(crate) fn forget(&self, stream: StreamId) {
         if let Some(cache) = &self.0 {
-            cache.invalidate(&stream);
+            cache.remove(&stream);
         }
     }
 
@@ -129,15 +136,34 @@ impl Hot {
         if let Some(cache) = &self.0
             && cache.get(&stream).is_some_and(|kept| kept.version < version)
         {
-            cache.invalidate(&stream);
+            cache.remove(&stream);
         }
     }
 
     pub(crate) fn forget_all(&self) {
         if let Some(cache) = &self.0 {
-            cache.invalidate_all();
+            cache.clear();
         }
     }
+
+    /// Lets go of what is no longer given out.
+    fn sweep(&self) {
+        if let Some(cache) = &self.0 {
+            cache.retain(|_, held| held.is_fresh());
+        }
+    }
+}
+
+/// Sweeps the cache for as long as the log is open.
+pub(crate) fn sweep_hot(core: &Arc<Core>) {
+    let core = Arc::downgrade(core);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(KEY_CACHE / 4).await;
+            let Some(core) = Weak::upgrade(&core) else { return };
+            core.hot.sweep();
+        }
+    });
 }
 
 /// A command's row.
@@ -310,7 +336,19 @@ impl Core {
         if subjects.is_empty() {
             return Ok(SubjectKeys::new());
         }
-        self.ring.keys(&self.pool, self.options.partitions, &subjects).await
+        self.keys_of_subjects(&subjects).await
+    }
+
+    /// The data keys of these people, within the time any query has.
+    pub(crate) async fn keys_of_subjects(
+        &self,
+        subjects: &BTreeSet<SubjectId>,
+    ) -> Result<SubjectKeys, LogError> {
+        let keys = self.ring.keys(&self.pool, self.options.partitions, subjects);
+        match tokio::time::timeout(self.options.statement_timeout, keys).await {
+            Ok(keys) => keys,
+            Err(_) => Err(LogError::TimedOut),
+        }
     }
 
     /// Applies what a read found of one stream: perhaps a snapshot, then events.

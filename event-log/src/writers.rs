@@ -18,6 +18,7 @@ pub(crate) struct Writers {
     connect: PgConnectOptions,
     idle: Mutex<Vec<PgConnection>>,
     permits: Arc<Semaphore>,
+    most: usize,
     patience: Duration,
 }
 
@@ -39,6 +40,7 @@ impl Writers {
             connect: connect.application_name("pontual-append"),
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(options.writers.max(1))),
+            most: options.writers.max(1),
             patience: options.lock_timeout,
         }
     }
@@ -73,8 +75,10 @@ impl Writers {
         self.idle.lock().expect("nobody panics holding this lock").clear();
     }
 
-    /// Takes no more and closes what is idle.
+    /// Waits until no connection is in use, closes them and gives out no more.
     pub(crate) async fn close(&self) {
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(self.patience, self.permits.acquire_many(all)).await;
         self.permits.close();
         let idle = std::mem::take(&mut *self.idle.lock().expect("nobody panics holding this lock"));
         for connection in idle {

@@ -453,6 +453,7 @@ impl From<Refusal> for Problem {
             Refusal::AccountDeactivated => Kind::AccountDeactivated.into(),
             Refusal::InvalidLink => Kind::InvalidLink.into(),
             Refusal::SessionEnded => Kind::SessionEnded.into(),
+            Refusal::KeySpent => Kind::IdempotencyKeyReused.into(),
             Refusal::Claimed(ClaimKind::Email) => Kind::EmailTaken.into(),
             Refusal::Claimed(ClaimKind::Slug) => Kind::SlugTaken.into(),
             Refusal::Claimed(ClaimKind::Shop) => Kind::ShopExists.into(),

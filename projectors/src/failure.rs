@@ -38,7 +38,9 @@ impl From<LogError> for ApplyError {
             LogError::Database(_) | LogError::Batch(_) | LogError::TimedOut => {
                 Self::Away(error.into())
             }
-            LogError::Partitions { .. }
+            LogError::Shared(ref cause) if cause.is_unavailable() => Self::Away(error.into()),
+            LogError::Shared(_)
+            | LogError::Partitions { .. }
             | LogError::WrongMasterKey
             | LogError::Setting { .. }
             | LogError::Unreadable { .. }

@@ -347,6 +347,19 @@ fn when_nothing_near_is_free_there_are_no_alternatives() {
 }
 
 #[test]
+fn a_provider_of_one_day_a_week_offers_that_day_of_another_week() {
+    let mut world = World::new();
+    let mut open = classic();
+    let tuesday = windows(&[("08:00", "09:00")]);
+    open.weekly = Some(WeeklyHours { tuesday, ..every_day(&[]) });
+    let (shop, ana, carla) = (world.shop(open), world.person("ana"), world.person("carla"));
+    world.book(&ana, &shop, "2026-03-03T11:00:00Z").unwrap();
+    let refusal = world.book(&carla, &shop, "2026-03-03T11:00:00Z").unwrap_err();
+    let tuesdays = ["10", "17", "24", "31"].map(|day| format!("2026-03-{day}T11:00:00Z"));
+    assert_eq!(refusal, slot_taken(&tuesdays.each_ref().map(String::as_str)));
+}
+
+#[test]
 fn buffers_keep_the_neighbouring_slots_free() {
     let mut world = World::new();
     let mut open = classic();

@@ -135,7 +135,8 @@ impl World {
             match result {
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Missing) => {
-                    let (streams, keys) = (changes.missing_streams, changes.missing_claims);
+                    let (mut streams, keys) = (changes.missing_streams, changes.missing_claims);
+                    streams.extend(changes.begun);
                     assert!(!streams.is_empty() || !keys.is_empty(), "it stopped for nothing");
                     if rounds == 1 {
                         let first = command::first_reads(command, actor);

@@ -137,6 +137,9 @@ async fn other_peoples_things_are_not_found_and_forged_tokens_are_not_believed()
             .post(&format!("{path}/reschedule"), json!({ "start": in_days(3, "13:00:00Z") }))
             .await
             .expect(404);
+        // The booking is Ana's notification, and nobody else's to mark.
+        let read = format!("/api/notifications/{position}/read");
+        stranger.api.post(&read, json!({})).await.expect(404);
         let day = format!("/api/appointments/provider/{}?day={}", ana.id, &in_days(3, "")[..10]);
         stranger.api.get_after(&day, &position).await.expect(403);
     }

@@ -28,7 +28,15 @@ async fn the_api_describes_itself_and_shows_a_page_to_try_it() {
             "{operation}"
         );
     }
-    nobody.get("/docs/").await.expect(200);
+    let page = nobody.get("/docs/").await.expect(200);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'self'"), "the page may load its own scripts: {policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    for part in ["swagger-ui-bundle.js", "swagger-initializer.js", "swagger-ui.css"] {
+        nobody.get(&format!("/docs/{part}")).await.expect(200);
+    }
+    let policy = document.header("content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
     nobody.get("/health/live").await.expect(200);
     nobody.get("/.well-known/jwks.json").await.expect(200);
 }
