@@ -1,5 +1,7 @@
 //! Accounts, as a person, a front end and an attacker would try them.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;

@@ -21,6 +21,7 @@ use event_log::{EventLog, Executed, Executor, Origin, checkpoints};
 use http_body_util::BodyExt as _;
 use http_kit::auth::{Names, Signer};
 use http_kit::files::Files;
+use http_kit::revocations::Revocations;
 use query_api::QueryState;
 use read_models::availability::{AvailabilityCache, CacheBatch, InProcessCache, InProcessOptions};
 use read_models::fanout::InProcessFanout;
@@ -42,6 +43,7 @@ pub(crate) struct World {
     pub(crate) feed: Arc<PostgresFeed>,
     pub(crate) fanout: InProcessFanout,
     pub(crate) stop: CancellationToken,
+    pub(crate) revocations: Revocations,
     pub(crate) files: Files,
     pub(crate) clock: Arc<FrozenClock>,
     _database: TestDatabase,
@@ -76,12 +78,14 @@ impl World {
         let feed = Arc::new(PostgresFeed::new(log.pool().clone(), log.partitions()));
         let fanout = InProcessFanout::default();
         let stop = CancellationToken::new();
+        let verifier = signer(&clock).verifier([]);
+        let revocations = verifier.revocations().clone();
         let state = QueryState::new(
             log.clone(),
             TablesFreshness::new(log.pool().clone(), "read-tables"),
             cache.clone(),
             feed.clone(),
-            signer(&clock).verifier([]),
+            verifier,
             &fanout,
             most,
             stop.clone(),
@@ -89,7 +93,18 @@ impl World {
         let files = Files::in_memory();
         let (router, _) = query_api::router(state.with_files(files.clone()));
         let executor = Executor::new(log);
-        Self { router, executor, cache, feed, fanout, stop, files, clock, _database: database }
+        Self {
+            router,
+            executor,
+            cache,
+            feed,
+            fanout,
+            stop,
+            revocations,
+            files,
+            clock,
+            _database: database,
+        }
     }
 
     pub(crate) fn log(&self) -> &EventLog {
