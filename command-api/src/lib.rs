@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
@@ -52,9 +53,13 @@ mod session;
 
 pub use passwords::{Attempt, InvalidPassword, Password, Passwords, Tried};
 
-/// What the handlers need. Cheap to clone.
+/// What the handlers need. Cheap to clone, which happens several times a request.
 #[derive(Clone)]
-pub struct CommandState {
+pub struct CommandState(Arc<Parts>);
+
+/// The parts of a [`CommandState`].
+#[derive(Clone)]
+pub struct Parts {
     executor: Executor,
     signer: Signer,
     verifier: Verifier,
@@ -87,6 +92,14 @@ impl Keys {
     }
 }
 
+impl Deref for CommandState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl CommandState {
     /// `signer` issues access tokens, `verifier` knows its key and earlier ones; `limits` are those of
     /// signing in and registering (the general one stands in the front).
@@ -100,27 +113,30 @@ impl CommandState {
         let keys = Arc::new(Keys::new(executor.log(), "", &[]));
         let pictures = Pictures::new();
         let (files, audit) = (None, AuditSink::nowhere());
-        Self { executor, signer, verifier, passwords, limits, keys, pictures, files, audit }
+        let parts =
+            Parts { executor, signer, verifier, passwords, limits, keys, pictures, files, audit };
+        Self(Arc::new(parts))
     }
 
     /// With the origins whose pages may refresh by cookie: that of our public URL, and others.
     #[must_use]
     pub fn with_origins(mut self, public_url: &str, others: &[HeaderValue]) -> Self {
-        self.keys = Arc::new(Keys::new(self.log(), public_url, others));
+        let keys = Arc::new(Keys::new(self.log(), public_url, others));
+        Arc::make_mut(&mut self.0).keys = keys;
         self
     }
 
     /// With a place for files; without one, routes that need it are unavailable.
     #[must_use]
     pub fn with_files(mut self, files: Files) -> Self {
-        self.files = Some(files);
+        Arc::make_mut(&mut self.0).files = Some(files);
         self
     }
 
     /// With an audit trail for what is refused; without one it is not noted.
     #[must_use]
     pub fn with_audit(mut self, audit: AuditSink) -> Self {
-        self.audit = audit;
+        Arc::make_mut(&mut self.0).audit = audit;
         self
     }
 
