@@ -213,6 +213,8 @@ struct World {
     streams: HashMap<StreamId, Loaded>,
     held: HashMap<StreamId, Held>,
     claims: HashMap<ClaimKey, Option<Uuid>>,
+    /// Streams this command begins.
+    begun: BTreeSet<StreamId>,
     /// Whether a refusal may be answered from it: see the module's documentation.
     settled: bool,
 }
@@ -285,6 +287,7 @@ impl<'a, C: Command> Run<'a, C> {
                     self.world.settled &= begun.is_empty() || !self.has_key();
                     for stream in begun {
                         self.world.put(stream, Held::fresh(stream));
+                        self.world.begun.insert(stream);
                     }
                     self.load(missing_streams, missing_claims, false).await?;
                 }
@@ -441,6 +444,10 @@ impl<'a, C: Command> Run<'a, C> {
             Ok(fresh) => {
                 let recorded_at = fresh.appended.recorded_at;
                 for (stream, events) in append::place(&self.log.core, &request, &fresh.before) {
+                    // What was only just begun is seldom asked for within the minute it would be kept.
+                    if self.world.begun.contains(&stream) {
+                        continue;
+                    }
                     let Some(mut held) = self.world.held.remove(&stream) else { continue };
                     // Else the state is shared with the facts, and copied needlessly.
                     self.world.streams.remove(&stream);
