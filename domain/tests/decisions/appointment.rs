@@ -11,7 +11,7 @@ use domain::appointment::{
 };
 use domain::command::Command;
 use domain::event::Event;
-use domain::hours::Confirmation;
+use domain::hours::{Confirmation, WeeklyHours};
 use domain::ids::{AgendaId, AppointmentId, Id, Mint, ProviderId, RoutingSlot, ServiceId};
 use domain::money::{Currency, Money};
 use domain::provider::{
