@@ -27,12 +27,13 @@ use http_kit::auth::{Names, Signer, Verifier};
 use http_kit::files::Files;
 use http_kit::front::Front;
 use http_kit::limits::{InProcess, InRedis, Limits, RATE_LIMITS, RateLimiter, RedisLimiterOptions};
+use projectors::jobs::erasure::Eraser;
 use projectors::jobs::worker::Worker;
 use projectors::mail::ses::SesMailer;
 use projectors::mail::smtp::SmtpMailer;
 use projectors::mail::{FolderMailer, Mailer};
 use projectors::push::NotificationPush;
-use projectors::reactors::{AccountMails, PhotoFiles};
+use projectors::reactors::{AccountMails, Erasures, PhotoFiles};
 use projectors::read_models::audit::AuditTrail;
 use projectors::read_models::availability::AvailabilityProjector;
 use projectors::read_models::notifications::NotificationsProjector;
@@ -81,13 +82,14 @@ pub enum Role {
 }
 
 /// The projectors that work on shared stores, by name.
-pub const PROJECTORS: [&str; 6] = [
+pub const PROJECTORS: [&str; 7] = [
     ReadTables::NAME,
     AvailabilityProjector::NAME,
     NotificationsProjector::NAME,
     AuditTrail::NAME,
     AccountMails::NAME,
     PhotoFiles::NAME,
+    Erasures::NAME,
 ];
 
 /// The stores a process reads and writes.
@@ -299,6 +301,7 @@ impl Stores {
             AccountMails::NAME => Some(Arc::new(AccountMails::new(log))),
             AuditTrail::NAME => Some(Arc::new(AuditTrail::new(log))),
             PhotoFiles::NAME => Some(Arc::new(PhotoFiles::new(log))),
+            Erasures::NAME => Some(Arc::new(Erasures::new(log))),
             AvailabilityProjector::NAME => {
                 let (cache, fanout) = (self.availability.clone(), shared_fanout?);
                 Some(Arc::new(AvailabilityProjector::shared(log, cache, fanout)))
@@ -323,7 +326,18 @@ impl Stores {
 }
 
 fn worker_of(config: &Config, stores: &Stores) -> anyhow::Result<Worker> {
+    let mut projectors = Eraser::PROJECTORS.to_vec();
+    if stores.redis.is_some() {
+        projectors.push(AvailabilityProjector::NAME);
+    }
+    let eraser = Eraser {
+        executor: Executor::new(stores.log.clone()),
+        feed: stores.feed.clone(),
+        availability: stores.availability.clone(),
+        projectors,
+    };
     Ok(Worker {
+        eraser,
         log: stores.log.clone(),
         mailer: mailer(config)?,
         files: stores.files.clone(),

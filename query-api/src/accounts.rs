@@ -97,7 +97,7 @@ pub async fn account(
     account_of(&state, account, &after).await
 }
 
-async fn account_of(
+pub(crate) async fn account_of(
     state: &QueryState,
     account: AccountId,
     after: &PositionToken,

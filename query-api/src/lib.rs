@@ -25,10 +25,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub mod accounts;
+pub mod accounts_export;
 pub mod appointments;
 pub mod audit;
 pub mod availability;
 mod cached_lists;
+pub mod erasures;
 pub mod files;
 mod freshness;
 pub mod notifications;
@@ -124,7 +126,9 @@ fn routes() -> OpenApiRouter<QueryState> {
     OpenApiRouter::new()
         .routes(routes!(accounts::me))
         .routes(routes!(accounts::own_account))
+        .routes(routes!(accounts_export::export))
         .routes(routes!(accounts::account))
+        .routes(routes!(erasures::erasure))
         .routes(routes!(sessions::list_sessions))
         .routes(routes!(accounts::json_web_keys))
         .routes(routes!(providers::list_providers))

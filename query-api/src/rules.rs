@@ -4,8 +4,9 @@
 //! |---|---|
 //! | providers, services, free slots, keys | everybody |
 //! | a photo | whoever knows its id |
-//! | `Me`, own account, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | `Me`, own account and its export, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
+//! | how far somebody's erasure is | administrators |
 //! | one appointment | its client and its provider; to others it does not exist |
 //! | the audit trail | auditors |
 //! | a provider's appointments of a day | the provider; others are told that it is not theirs |
@@ -25,6 +26,12 @@ pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
 pub(crate) fn account(actor: &Actor, account: AccountId) -> Result<(), Problem> {
     let may = own(actor)? == account || actor.has(Role::Admin);
     if may { Ok(()) } else { Err(Kind::Forbidden.into()) }
+}
+
+/// How far the erasure of an account is.
+pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
+    own(actor)?;
+    if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// One appointment.

@@ -298,6 +298,24 @@ pub async fn by_id(pool: &PgPool, id: AccountId) -> Result<Option<AccountRow>, T
     raw.map(AccountRow::try_from).transpose()
 }
 
+/// Empties what an erased person left in their row. `AccountErased` did so; this is for a projector that could still read
+/// an older event of theirs.
+pub async fn purge_person(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<(), TableError> {
+    sqlx::query(
+        "UPDATE accounts SET name = NULL, email = NULL, phone = NULL, pending_email = NULL,
+                zone = NULL, photo_id = NULL
+         WHERE id = $1",
+    )
+    .bind(account.uuid())
+    .execute(connection)
+    .await
+    .map_err(database(TABLE))?;
+    Ok(())
+}
+
 /// All accounts, the newest first: for administrators.
 pub async fn list(
     pool: &PgPool,

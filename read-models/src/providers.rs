@@ -227,6 +227,23 @@ impl Table for Providers {
     }
 }
 
+/// Empties what an erased person's shop was called. `ShopClosed` did so; this is for a projector that could still read an
+/// older event of it. Says which shops those are.
+pub async fn purge_person(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Vec<ProviderId>, TableError> {
+    let shops: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE providers SET business_name = NULL, sort_name = NULL WHERE account_id = $1
+         RETURNING id",
+    )
+    .bind(account.uuid())
+    .fetch_all(connection)
+    .await
+    .map_err(database(TABLE))?;
+    shops.into_iter().map(|id| Columns(TABLE).id("id", id)).collect()
+}
+
 /// The provider with this id.
 pub async fn by_id(pool: &PgPool, id: ProviderId) -> Result<Option<ProviderRow>, TableError> {
     let row = sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(pool).await;

@@ -209,6 +209,32 @@ pub async fn forget_whose(
     Ok(())
 }
 
+/// All of an account's sessions, over or not, the newest first.
+pub async fn all_of_account(
+    pool: &PgPool,
+    account: AccountId,
+    cursor: Option<&str>,
+    limit: PageLimit,
+) -> Result<Page<SessionRow>, TableError> {
+    const ALL: &str = "sessions.all";
+    let after: Option<(Instant, SessionId)> = paging::decode(ALL, cursor)?;
+    let (at, id) = after.unzip();
+    let rows: Vec<Raw> = sqlx::query_as(select!(
+        "WHERE s.account_id = $2 \
+           AND ($3::timestamptz IS NULL OR (s.created_at, s.id) < ($3, $4)) \
+         ORDER BY s.created_at DESC, s.id DESC LIMIT $1"
+    ))
+    .bind(limit.and_one())
+    .bind(account.uuid())
+    .bind(at)
+    .bind(id.map(SessionId::uuid))
+    .fetch_all(pool)
+    .await
+    .map_err(database(TABLE))?;
+    let rows = rows.into_iter().map(SessionRow::try_from).collect::<Result<_, _>>()?;
+    Ok(Page::cut(rows, limit, ALL, |row: &SessionRow| (row.started_at(), row.id)))
+}
+
 /// The session with this id, over or not.
 pub async fn by_id(pool: &PgPool, id: SessionId) -> Result<Option<SessionRow>, TableError> {
     let raw: Option<Raw> = sqlx::query_as(select!("WHERE s.id = $1"))

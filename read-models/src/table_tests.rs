@@ -321,8 +321,11 @@ async fn an_appointment_follows_its_events() {
 
         let moved = span("2026-03-11T14:00:00Z", 60);
         let reason: Option<domain::text::Note> = Some("ill".parse().unwrap());
-        let cancelled =
-            AppointmentChange::StatusChanged { status: Status::Cancelled, reason: reason.clone() };
+        let cancelled = AppointmentChange::StatusChanged {
+            status: Status::Cancelled,
+            reason: reason.clone(),
+            reason_by: None,
+        };
         let changes = vec![
             (
                 which,
@@ -372,7 +375,11 @@ async fn a_client_sees_what_is_to_come_and_what_is_over_and_nothing_twice_or_nev
         for (n, start) in (1_u16..).zip(starts) {
             changes.push((id(n), stamp(n.into(), 1), booked(start)));
         }
-        let declined = AppointmentChange::StatusChanged { status: Status::Declined, reason: None };
+        let declined = AppointmentChange::StatusChanged {
+            status: Status::Declined,
+            reason: None,
+            reason_by: None,
+        };
         changes.push((id(7), stamp(20, 2), declined));
         let mut foreign = appointment("2026-03-11T13:00:00Z");
         foreign.client = id(55);

@@ -698,6 +698,39 @@ fn a_shop_is_paused_and_resumed_with_its_owner() {
 }
 
 #[test]
+fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobody_else() {
+    let mut world = World::new();
+    let shop = world.classic();
+    let (ana, bia) = (world.person("ana"), world.person("bia"));
+    let mut book = |world: &mut World, who, start| {
+        let appointment = world.book(who, &shop, start).unwrap().outcome.appointment;
+        domain::appointment::CancelAppointment { appointment, reason: None }
+    };
+    // Soon enough that the client could not call it off any more.
+    let anas = book(&mut world, &ana, "2026-03-03T13:00:00Z");
+    let bias = book(&mut world, &bia, "2026-03-03T14:00:00Z");
+    assert_eq!(world.run(&PONTUAL, &anas).unwrap_err(), Refusal::Forbidden);
+    world.run(&PONTUAL, &EraseAccount { account: ana.account().unwrap() }).unwrap();
+    let told = |events: &[domain::event::Event]| {
+        events.iter().find_map(|event| match event {
+            domain::event::Event::Appointment(
+                domain::appointment::AppointmentEvent::AppointmentCancelled { by, reason, .. },
+            ) => Some((*by, reason.is_none())),
+            _ => None,
+        })
+    };
+    let done = world.run(&PONTUAL, &anas).unwrap();
+    assert_eq!(done.names(), ["AppointmentCancelled", "SlotFreed"]);
+    assert_eq!(told(&done.events), Some((domain::appointment::Side::Client, true)));
+    assert!(world.run(&PONTUAL, &anas).unwrap().events.is_empty());
+    assert_eq!(world.run(&PONTUAL, &bias).unwrap_err(), Refusal::Forbidden);
+    let account = shop.owner.account().unwrap();
+    world.run(&PONTUAL, &EraseAccount { account }).unwrap();
+    let done = world.run(&PONTUAL, &bias).unwrap();
+    assert_eq!(told(&done.events), Some((domain::appointment::Side::Provider, true)));
+}
+
+#[test]
 fn erasing_destroys_key_secrets_claim_and_roles_at_once_and_happens_once() {
     let mut world = World::new();
     let (ana, bia) = (world.person("ana"), world.person("bia"));

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+pub mod erasure;
 mod housekeeping;
 pub mod photos;
 pub mod worker;
@@ -76,6 +77,11 @@ pub enum Task {
         account: AccountId,
         /// Which.
         photo: PhotoId,
+    },
+    /// Take an erased person out of everything that was made of the log.
+    PurgeAccount {
+        /// Whom.
+        account: AccountId,
     },
 }
 
@@ -218,6 +224,41 @@ pub async fn fail(
 ) -> sqlx::Result<()> {
     let dead = permanent || job.attempt >= job.max_attempts;
     put_back(pool, job.id, job.attempt, dead, error, now, jitter).await
+}
+
+/// Puts a job back whose time has not come; that is no failure, and no attempt.
+pub async fn postpone(pool: &PgPool, job: &TakenJob, until: Instant) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET locked_until = NULL, last_error = NULL, run_at = $3, attempts = 0
+         WHERE id = $1 AND attempts = $2",
+    )
+    .bind(job.id)
+    .bind(i32::try_from(job.attempt).unwrap_or(i32::MAX))
+    .bind(until)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Deletes the mails to an account that wait or were given up: it was erased, and nobody can be written to.
+pub async fn forget_mails(pool: &PgPool, account: AccountId) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query(
+        "DELETE FROM jobs WHERE payload->>'account' = $1 AND kind LIKE '%Mail'
+           AND (locked_until IS NULL OR locked_until <= now())",
+    )
+    .bind(account.to_string())
+    .execute(pool)
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// How many jobs about an account wait, run or were given up, but for one.
+pub async fn count_others(pool: &PgPool, account: AccountId, but: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM jobs WHERE payload->>'account' = $1 AND id <> $2")
+        .bind(account.to_string())
+        .bind(but)
+        .fetch_one(pool)
+        .await
 }
 
 /// Whoever took the job since then has another attempt, and keeps it.

@@ -21,6 +21,7 @@ use http_kit::links;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::erasure::{EraseError, Eraser, Outcome};
 use super::{TakenJob, Task, housekeeping, photos};
 use crate::mail::templates::{Letter, Recipient};
 use crate::mail::{MailError, Mailer};
@@ -38,6 +39,8 @@ pub struct Worker {
     pub mailer: Arc<dyn Mailer>,
     /// Where photos are.
     pub files: Files,
+    /// Takes erased people out of the stores.
+    pub eraser: Eraser,
     /// The front end's address, with no slash at the end.
     pub public_url: String,
     /// How many jobs run at a time.
@@ -53,6 +56,8 @@ enum TaskError {
     Mail(#[from] MailError),
     #[error("the photo could not be deleted")]
     Photo(#[from] photos::PhotoError),
+    #[error("the person could not be purged")]
+    Erase(#[from] EraseError),
     #[error("it took longer than {} s", TASK_TIMEOUT.as_secs())]
     TimedOut,
     #[error("it panicked")]
@@ -64,7 +69,9 @@ impl TaskError {
     fn is_permanent(&self) -> bool {
         match self {
             Self::Mail(error) => error.is_permanent(),
-            Self::Log(_) | Self::Photo(_) | Self::TimedOut | Self::Panicked => false,
+            Self::Log(_) | Self::Photo(_) | Self::Erase(_) | Self::TimedOut | Self::Panicked => {
+                false
+            }
         }
     }
 }
@@ -82,7 +89,7 @@ impl Worker {
         while running.join_next().await.is_some() {}
     }
 
-    async fn execute(&self, job: &TakenJob) -> Result<(), TaskError> {
+    async fn execute(&self, job: &TakenJob) -> Result<Outcome, TaskError> {
         match job.task {
             Task::ConfirmEmailMail { account }
             | Task::RegistrationAttemptMail { account }
@@ -93,14 +100,19 @@ impl Worker {
             | Task::AccountDeactivatedMail { account } => {
                 let Some((letter, to, link)) = self.letter(&job.task, account).await? else {
                     tracing::info!(job = %job.id, "job {} has nothing to say to anybody any more", job.id);
-                    return Ok(());
+                    return Ok(Outcome::Complete);
                 };
                 let rendered = letter.render(&to, &format!("{}{link}", self.public_url));
-                Ok(self.mailer.send(job.id, &to, &rendered).await?)
+                self.mailer.send(job.id, &to, &rendered).await?;
+                Ok(Outcome::Complete)
             }
             Task::DeletePhoto { account, photo } => {
                 photos::delete(&self.log, &self.files, account, photo).await?;
-                Ok(())
+                Ok(Outcome::Complete)
+            }
+            Task::PurgeAccount { account } => {
+                let stores = (&self.log, &*self.mailer, &self.files);
+                Ok(self.eraser.run(stores, account, job.id).await?)
             }
         }
     }
@@ -170,7 +182,7 @@ impl Worker {
                 Some(DeactivatedBy::Admin) => (Letter::AccountClosed, own, String::new()),
                 None => return Ok(None),
             },
-            Task::DeletePhoto { .. } => return Ok(None),
+            Task::DeletePhoto { .. } | Task::PurgeAccount { .. } => return Ok(None),
         };
         Ok(to.map(|to| (letter, to, link)))
     }
@@ -201,7 +213,8 @@ async fn work(worker: Arc<Worker>, stop: CancellationToken) {
         };
         let now = worker.log.clock().now();
         let recorded = match done {
-            Ok(()) => {
+            Ok(Outcome::Later(until)) => super::postpone(&pool, &job, until).await,
+            Ok(Outcome::Complete) => {
                 metrics::counter!("pontual_jobs_done_total").increment(1);
                 super::complete(&pool, job.id, now).await
             }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use async_trait::async_trait;
+use domain::ids::AccountId;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, header};
 use lettre::{Address, Message};
@@ -22,6 +23,8 @@ pub mod smtp;
 pub mod templates;
 
 use templates::{Recipient, Rendered};
+
+use crate::reactors::mail_is_of;
 
 /// Why a mail was not sent. The texts hold nothing personal: what a server answered may repeat an address, so of that
 /// only codes and names of errors are kept.
@@ -59,6 +62,11 @@ impl MailError {
 pub trait Mailer: Send + Sync {
     /// Sends one mail. The same `id` gives the same Message-ID.
     async fn send(&self, id: Uuid, to: &Recipient, mail: &Rendered) -> Result<(), MailError>;
+
+    /// Deletes the mails of an account that was erased, where the mailer keeps any. What was sent is its recipient's.
+    async fn forget(&self, _account: AccountId) -> Result<(), MailError> {
+        Ok(())
+    }
 }
 
 /// Who mails are from: `Pontual <no-reply@example.com>`.
@@ -163,6 +171,29 @@ impl Mailer for FolderMailer {
         tokio::fs::write(&partial, message.bytes).await.map_err(MailError::Folder)?;
         tokio::fs::rename(&partial, &path).await.map_err(MailError::Folder)?;
         tracing::info!(mail = %id, "mail {id} was written to the mail folder");
+        Ok(())
+    }
+
+    /// A mail's file has the name of its job, and a job that of its account.
+    async fn forget(&self, account: AccountId) -> Result<(), MailError> {
+        let mut entries = match tokio::fs::read_dir(&self.folder).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(MailError::Folder(error)),
+        };
+        while let Some(entry) = entries.next_entry().await.map_err(MailError::Folder)? {
+            let name = entry.file_name();
+            let job = name.to_str().map(|name| name.trim_start_matches('.'));
+            let job = job.and_then(|name| name.split('.').next()?.parse::<Uuid>().ok());
+            if job.is_some_and(|job| mail_is_of(job, account)) {
+                match tokio::fs::remove_file(entry.path()).await {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(MailError::Folder(error));
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
         Ok(())
     }
 }

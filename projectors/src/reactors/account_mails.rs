@@ -115,3 +115,8 @@ fn job_id(event: &Recorded) -> uuid::Uuid {
     // The top two bits of byte 8 are the variant; no log has 2^62 events in a partition.
     shape(bytes, RoutingSlot::of(event.stream.id))
 }
+
+/// Whether a job of this reactor was ordered by an event of this account: 48 random bits and the slot say so.
+pub(crate) fn mail_is_of(job: uuid::Uuid, account: AccountId) -> bool {
+    job.as_bytes()[..6] == account.uuid().as_bytes()[..6] && RoutingSlot::of(job) == account.slot()
+}

@@ -13,11 +13,12 @@ use domain::personal::Personal;
 use domain::position::Partition;
 use domain::provider::ProviderEvent;
 use domain::session::SessionEvent;
+use domain::text::Note;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
 use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
 use read_models::providers::{ProviderChange, ProviderWrites};
-use read_models::services::{ServiceChange, ServiceWrites};
+use read_models::services::{self, ServiceChange, ServiceWrites};
 use read_models::sessions::{self, SessionChange, SessionWrites};
 use read_models::table::Stamp;
 
@@ -67,6 +68,7 @@ impl Projector for ReadTables {
         tables.appointments.flush(&mut transaction).await?;
         tables.sessions.flush(&mut transaction).await?;
         sessions::forget_whose(&mut transaction, &tables.erased).await?;
+        services::forget_of(&mut transaction, &tables.closed).await?;
         if let Some(to) = batch.checkpoint {
             let name = Self::NAME;
             checkpoints::advance(
@@ -94,6 +96,8 @@ struct Tables {
     sessions: SessionWrites,
     /// Whose sessions lose what is personal.
     erased: Vec<AccountId>,
+    /// Whose services lose what they were called.
+    closed: Vec<ProviderId>,
 }
 
 impl Tables {
@@ -166,7 +170,10 @@ impl Tables {
             | ProviderEvent::PolicySet { .. } => ProviderChange::Touched,
             ProviderEvent::ShopPaused {} => ProviderChange::DoorsSet { is_open: false },
             ProviderEvent::ShopResumed {} => ProviderChange::DoorsSet { is_open: true },
-            ProviderEvent::ShopClosed {} => ProviderChange::Closed,
+            ProviderEvent::ShopClosed {} => {
+                self.closed.push(id);
+                ProviderChange::Closed
+            }
         };
         self.providers.push(id, stamp, change);
     }
@@ -233,7 +240,6 @@ fn session(event: &SessionEvent, at: Instant) -> SessionChange {
 }
 
 fn appointment(event: &AppointmentEvent) -> AppointmentChange {
-    let note = |reason: &Option<Personal<_>>| reason.as_ref().and_then(Personal::known).cloned();
     match event {
         AppointmentEvent::AppointmentBooked { terms, slot, status } => {
             AppointmentChange::Booked(Box::new(NewAppointment {
@@ -247,20 +253,28 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
                 status: *status,
                 price: terms.price,
                 contact: terms.contact.known().cloned(),
-                client_notes: note(&terms.client_notes),
+                client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
             }))
         }
         AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
-            AppointmentChange::StatusChanged { status: Status::Confirmed, reason: None }
+            status_changed(Status::Confirmed, None)
         }
         AppointmentEvent::AppointmentDeclined { parties: _, slot: _, reason } => {
-            AppointmentChange::StatusChanged { status: Status::Declined, reason: note(reason) }
+            status_changed(Status::Declined, reason.as_ref())
         }
         AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
-            AppointmentChange::StatusChanged { status: Status::Cancelled, reason: note(reason) }
+            status_changed(Status::Cancelled, reason.as_ref())
         }
         AppointmentEvent::AppointmentRescheduled { parties: _, from: _, to, by: _, status } => {
             AppointmentChange::Rescheduled { to: *to, status: *status }
         }
+    }
+}
+
+fn status_changed(status: Status, reason: Option<&Personal<Note>>) -> AppointmentChange {
+    AppointmentChange::StatusChanged {
+        status,
+        reason: reason.and_then(Personal::known).cloned(),
+        reason_by: reason.map(|reason| AccountId::trusted(reason.subject().uuid())),
     }
 }

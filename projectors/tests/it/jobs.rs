@@ -221,7 +221,7 @@ impl Mailer for SlowMailer {
 fn worker(log: &EventLog, mailer: Arc<dyn Mailer>) -> Worker {
     let public_url = "http://pontual.test".to_owned();
     let files = http_kit::files::Files::in_memory();
-    Worker { log: log.clone(), mailer, files, public_url, concurrency: 1 }
+    Worker { log: log.clone(), mailer, files, eraser: eraser(log), public_url, concurrency: 1 }
 }
 
 #[tokio::test]

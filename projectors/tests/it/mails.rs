@@ -62,6 +62,7 @@ impl Post {
             log: log.clone(),
             mailer: Arc::new(FolderMailer::new(folder.path())),
             files: http_kit::files::Files::in_memory(),
+            eraser: eraser(log),
             public_url: "http://pontual.test".to_owned(),
             concurrency: 2,
         };

@@ -18,7 +18,7 @@ use projectors::runner::{Runner, Sharing};
 use projectors::tail::SharedTail;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{origin, person, until};
+use crate::common::{eraser, origin, person, until};
 
 /// The `n`-th photo of an account.
 fn photo(account: AccountId, n: u32) -> PhotoId {
@@ -48,6 +48,7 @@ async fn a_photo_that_is_replaced_removed_or_erased_loses_its_files() {
         log: log.clone(),
         mailer: Arc::new(FolderMailer::new(folder.path())),
         files: files.clone(),
+        eraser: eraser(&log),
         public_url: "http://pontual.test".to_owned(),
         concurrency: 1,
     };
