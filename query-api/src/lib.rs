@@ -95,13 +95,7 @@ impl QueryState {
 
     /// Whose an access token is, if it is good.
     pub fn identify(&self, token: &str) -> Option<ws::Identity> {
-        let verified = self.verifier.verify(token).ok()?;
-        Some(ws::Identity {
-            account: verified.account,
-            session: verified.session,
-            generation: verified.generation,
-            expires_at: verified.expires_at,
-        })
+        self.verifier.verify(token).ok().map(|verified| ws::Identity::of(&verified))
     }
 }
 

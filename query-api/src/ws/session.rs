@@ -18,6 +18,7 @@ use domain::position::PositionToken;
 use domain::provider::Provider;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
+use http_kit::auth::Verified;
 use read_models::fanout::Topic;
 use read_models::notifications::FeedError;
 use read_models::paging::PageLimit;
@@ -59,6 +60,14 @@ pub struct Identity {
     pub generation: u32,
     /// Until when its token holds.
     pub expires_at: Instant,
+}
+
+impl Identity {
+    /// Whom a token proves.
+    pub(crate) fn of(verified: &Verified) -> Self {
+        let Verified { actor: _, account, session, generation, expires_at } = *verified;
+        Self { account, session, generation, expires_at }
+    }
 }
 
 /// A provider's local day that is watched.
