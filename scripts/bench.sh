@@ -24,7 +24,7 @@ if [[ $1 == slots ]]; then
 fi
 install ${packages[@]+"${packages[@]}"}
 step "build (release)" cargo build --release -p end-to-end --bin bench -p app --bin pontual
-if [[ $mongo == secantus ]]; then step "a MongoDB-protocol server" secantus_environment; fi
+if [[ $mongo == secantus ]]; then step "a MongoDB-protocol server" python_environment; fi
 
 unset DATABASE_URL REDIS_URL "${!PONTUAL_@}"
 start_postgres production

@@ -12,7 +12,8 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 [[ $TARGET = /* ]] || TARGET=$ROOT/$TARGET
 RUN=            # this run's folder: logs, pids
 FALLBACK=       # the same for data, where the Postgres user cannot enter the first
-SECANTUS=SecantusDB==0.7.0b3
+# Servers out of PyPI: MongoDB's protocol, S3's, SMTP. The last two the tests start themselves.
+PYTHON_PACKAGES=(SecantusDB==0.7.0b3 'moto[server]==5.2.5' aiosmtpd==1.4.6)
 
 # --- telling ---------------------------------------------------------------------------------------------------------
 
@@ -260,16 +261,18 @@ mongo_kind() {
   else echo secantus; fi
 }
 
-# A MongoDB-protocol server from PyPI, in a virtual environment that is kept between runs.
-secantus_environment() {
-  local venv=$TARGET/test-venv
+# A virtual environment with these packages, kept between runs while they stay the same. Its Python is TEST_VENV_PYTHON.
+python_environment() {
+  local venv=$TARGET/test-venv mark
+  mark=$venv/packages-$(printf '%s\n' "${PYTHON_PACKAGES[@]}" | sha256sum | cut -c1-16)
   exec 9>"$TARGET/test-venv.lock"; flock 9
-  if [[ ! -e $venv/$SECANTUS ]]; then
+  if [[ ! -e $mark ]]; then
     rm -rf "$venv"
-    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check "$SECANTUS" &&
-      touch "$venv/$SECANTUS"
+    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_PACKAGES[@]}" &&
+      touch "$mark"
   fi
 }
+TEST_VENV_PYTHON=$TARGET/test-venv/bin/python
 
 # start_mongo KIND: sets MONGO_SERVER_URL.
 start_mongo() {

@@ -6,7 +6,8 @@
 #
 # On a bare Debian 12 with Rust it installs, as root, what is missing: Postgres, Redis, Python. Its servers are private, on
 # free loopback ports, and stopped at the end. MongoDB is $MONGODB_URL, else `mongod`, else Docker's mongo:7, else SecantusDB.
-# A server whose TEST_DATABASE_URL, TEST_REDIS_URL or TEST_MONGODB_URL is already set is used and not started.
+# A server whose TEST_DATABASE_URL, TEST_REDIS_URL or TEST_MONGODB_URL is already set is used and not started. TEST_PYTHON is a
+# Python with moto[server] and aiosmtpd, in which the tests start an S3 and an SMTP server of their own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib.sh
@@ -18,9 +19,11 @@ mongo=secantus packages=()
 [[ ${TEST_MONGODB_URL:-} ]] && mongo=given || mongo=$(mongo_kind)
 [[ ${TEST_DATABASE_URL:-} ]] || postgres_bin >/dev/null || packages+=(postgresql)
 [[ ${TEST_REDIS_URL:-} ]] || command -v redis-server >/dev/null || packages+=(redis-server)
-if [[ $mongo == secantus ]] && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3 python3-venv); fi
+# The tests' own servers (S3's protocol, SMTP) are Python's, out of a virtual environment.
+if [[ ! ${TEST_PYTHON:-} ]] && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3 python3-venv); fi
 install ${packages[@]+"${packages[@]}"}
-if [[ $mongo == secantus ]]; then step "a MongoDB-protocol server" secantus_environment; fi
+if [[ $mongo == secantus || ! ${TEST_PYTHON:-} ]]; then step "servers out of PyPI" python_environment; fi
+export TEST_PYTHON=${TEST_PYTHON:-$TEST_VENV_PYTHON}
 
 [[ ${TEST_DATABASE_URL:-} ]] || { start_postgres tests; export TEST_DATABASE_URL=$POSTGRES_URL; }
 [[ ${TEST_REDIS_URL:-} ]] || { start_redis; export TEST_REDIS_URL=$REDIS_SERVER_URL; }

@@ -22,7 +22,13 @@ use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use http::HeaderValue;
+use http_kit::auth::PublicKey;
+use http_kit::files::Credentials;
+use http_kit::limits::{InvalidQuota, Quotas};
 use http_kit::origin::{Network, TrustedProxies};
+use projectors::mail::ses::{InvalidSes, SesSettings};
+use projectors::mail::smtp::{InvalidSmtpUrl, SmtpServer};
+use projectors::mail::{InvalidSender, Sender};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::PgConnectOptions;
@@ -64,14 +70,33 @@ pub const KEYS: &[Key] = &[
     key("PONTUAL_PUBLIC_URL", None, Kind::Text),
     key("PONTUAL_MASTER_KEY", None, Kind::Secret),
     key("PONTUAL_SIGNING_KEY", None, Kind::Secret),
+    key("PONTUAL_VERIFYING_KEYS", None, Kind::Text),
+    key("PONTUAL_ADMIN_PASSWORD", None, Kind::Secret),
     key("PONTUAL_PARTITIONS", Some("4"), Kind::Number),
     key("PONTUAL_HOT_AGGREGATES", Some("10000"), Kind::Number),
     key("PONTUAL_DATABASE_POOL", Some("20"), Kind::Number),
     key("PONTUAL_MAIL_DIR", None, Kind::Text),
+    key("PONTUAL_S3_BUCKET", None, Kind::Text),
+    key("PONTUAL_S3_REGION", None, Kind::Text),
+    key("PONTUAL_S3_ENDPOINT", None, Kind::Text),
+    key("PONTUAL_AUDIT_DAYS", Some("365"), Kind::Number),
+    key("PONTUAL_MAIL_FROM", None, Kind::Text),
+    key("SMTP_URL", None, Kind::Secret),
+    key("PONTUAL_SES_REGION", None, Kind::Text),
+    key("PONTUAL_SES_ENDPOINT", None, Kind::Text),
+    key("AWS_ACCESS_KEY_ID", None, Kind::Text),
+    key("AWS_SECRET_ACCESS_KEY", None, Kind::Secret),
+    key("AWS_SESSION_TOKEN", None, Kind::Secret),
     key("PONTUAL_REDIS_PREFIX", Some(""), Kind::Text),
     key("PONTUAL_CORS_ORIGINS", Some(""), Kind::List),
     key("PONTUAL_TRUSTED_PROXIES", Some(""), Kind::List),
     key("PONTUAL_RATE_LIMITS", Some("on"), Kind::Text),
+    key("PONTUAL_LIMIT_GENERAL", Some("100/min"), Kind::Text),
+    key("PONTUAL_LIMIT_ACCOUNT", Some("300/min"), Kind::Text),
+    key("PONTUAL_LIMIT_SIGN_IN", Some("5/min"), Kind::Text),
+    key("PONTUAL_LIMIT_REGISTRATION", Some("3/h"), Kind::Text),
+    key("PONTUAL_LIMIT_PASSWORD_RESET", Some("3/h"), Kind::Text),
+    key("PONTUAL_LIMIT_REFRESH", Some("60/min"), Kind::Text),
     key("PONTUAL_LOG", Some("info"), Kind::Text),
     key("PONTUAL_LOG_FORMAT", Some("text"), Kind::Text),
 ];
@@ -125,12 +150,22 @@ pub struct Config {
     pub hot_aggregates: u64,
     /// The most connections to Postgres (S3-70).
     pub database_pool: u32,
-    /// Where mails are written.
-    pub mail_dir: PathBuf,
+    /// Where mails go.
+    pub mail: Mail,
+    /// Whom they are from.
+    pub mail_from: Sender,
+    /// The bucket that holds files. `None`: `files` in `data_dir`.
+    pub bucket: Option<Bucket>,
+    /// How many days the audit trail is kept.
+    pub audit_days: u32,
     /// What every key in Redis begins with, where several Pontuals share one.
     pub redis_prefix: String,
     /// Whether requests are limited (S3-52 to S3-54).
     pub rate_limits: bool,
+    /// How many requests of what kind.
+    pub limits: Quotas,
+    /// The first administrator's password, for `pontual admin create`.
+    pub admin_password: Option<SecretString>,
     /// Whose pages may call the API from a browser.
     pub cors_origins: Vec<HeaderValue>,
     /// Whose `X-Forwarded-For` is believed.
@@ -143,6 +178,18 @@ pub struct Config {
     pub file: Option<PathBuf>,
     master_key: Option<SecretString>,
     signing_key: Option<SecretString>,
+    verifying_keys: Option<String>,
+}
+
+/// Where mails go (K30).
+#[derive(Debug, Clone)]
+pub enum Mail {
+    /// Into this folder.
+    Folder(PathBuf),
+    /// To an SMTP server.
+    Smtp(SmtpServer),
+    /// To Amazon SES.
+    Ses(SesSettings),
 }
 
 /// Where the program runs.
@@ -162,6 +209,9 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// A bucket for files, and the keys to it.
+pub use http_kit::files::Bucket;
 
 /// The two keys everything secret depends on.
 #[derive(Debug)]
@@ -250,10 +300,29 @@ struct Raw {
     hot_aggregates: u64,
     database_pool: u64,
     mail_dir: Option<PathBuf>,
+    s3_bucket: Option<String>,
+    s3_region: Option<String>,
+    s3_endpoint: Option<String>,
+    audit_days: u64,
+    mail_from: Option<String>,
+    smtp_url: Option<SecretString>,
+    ses_region: Option<String>,
+    ses_endpoint: Option<String>,
+    aws_access_key_id: Option<String>,
+    aws_secret_access_key: Option<SecretString>,
+    aws_session_token: Option<SecretString>,
     redis_prefix: String,
     cors_origins: Vec<String>,
     trusted_proxies: Vec<String>,
     rate_limits: String,
+    limit_general: String,
+    limit_account: String,
+    limit_sign_in: String,
+    limit_registration: String,
+    limit_password_reset: String,
+    limit_refresh: String,
+    verifying_keys: Option<String>,
+    admin_password: Option<SecretString>,
     log: String,
     log_format: String,
 }
@@ -328,7 +397,8 @@ impl Config {
             "off" => None,
             text => Some(address("PONTUAL_METRICS_LISTEN", text)?),
         };
-        let public_url = raw.public_url.unwrap_or_else(|| format!("http://{}", reachable(listen)));
+        let public_url =
+            raw.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(listen)));
         if !public_url.starts_with("http://") && !public_url.starts_with("https://") {
             return Err(invalid("PONTUAL_PUBLIC_URL", "must start with https:// or http://"));
         }
@@ -340,6 +410,9 @@ impl Config {
         scheme("DATABASE_URL", raw.database_url.as_ref(), &["postgres://", "postgresql://"])?;
         scheme("REDIS_URL", raw.redis_url.as_ref(), &["redis://", "rediss://", "unix://"])?;
         scheme("MONGODB_URL", raw.mongodb_url.as_ref(), &["mongodb://", "mongodb+srv://"])?;
+        let (mail, mail_from) = mail(&raw, environment)?;
+        let bucket = bucket(&raw)?;
+        let limits = limits(&raw)?;
         Ok(Self {
             environment,
             database_url: raw.database_url,
@@ -358,7 +431,13 @@ impl Config {
                 .ok()
                 .filter(|size| (2..=1000).contains(size))
                 .ok_or_else(|| invalid("PONTUAL_DATABASE_POOL", "is not between 2 and 1000"))?,
-            mail_dir: raw.mail_dir.unwrap_or_else(|| raw.data_dir.join("mail")),
+            mail,
+            mail_from,
+            bucket,
+            audit_days: u32::try_from(raw.audit_days)
+                .ok()
+                .filter(|days| (1..=3650).contains(days))
+                .ok_or_else(|| invalid("PONTUAL_AUDIT_DAYS", "is not between 1 and 3650"))?,
             data_dir: raw.data_dir,
             cors_origins: raw.cors_origins.iter().map(|o| origin(o)).collect::<Result<_, _>>()?,
             trusted_proxies: raw
@@ -375,6 +454,9 @@ impl Config {
                 "off" => false,
                 _ => return Err(invalid("PONTUAL_RATE_LIMITS", "is neither on nor off")),
             },
+            limits,
+            admin_password: raw.admin_password,
+            verifying_keys: raw.verifying_keys,
             log: raw.log,
             log_format,
             file,
@@ -427,6 +509,38 @@ impl Config {
         }
     }
 
+    /// The public keys of before a rotation: tokens they signed are good until they expire.
+    pub fn verifying_keys(&self) -> Result<Vec<PublicKey>, ConfigError> {
+        let Some(text) = &self.verifying_keys else { return Ok(Vec::new()) };
+        let invalid = |problem: String| ConfigError::invalid("PONTUAL_VERIFYING_KEYS", problem);
+        let pems = if text.contains("-----BEGIN") {
+            text.replace("\\n", "\n")
+        } else {
+            let files = text.split(',').map(str::trim).filter(|file| !file.is_empty());
+            let read = files.map(|file| {
+                fs::read_to_string(file).map_err(|source| ConfigError::SecretFile {
+                    variable: "PONTUAL_VERIFYING_KEYS".to_owned(),
+                    path: PathBuf::from(file),
+                    source,
+                })
+            });
+            read.collect::<Result<Vec<_>, _>>()?.join("\n")
+        };
+        if pems.contains("PRIVATE KEY") {
+            return Err(invalid(
+                "holds a private key; `openssl pkey -pubout` makes it a public one".to_owned(),
+            ));
+        }
+        PublicKey::all_from_pem(&pems).map_err(|_| {
+            invalid("are not public Ed25519 keys in PEM, nor files of such".to_owned())
+        })
+    }
+
+    /// The master and the signing key, as far as they were set.
+    pub(crate) fn set_keys(&self) -> (Option<&SecretString>, Option<&SecretString>) {
+        (self.master_key.as_ref(), self.signing_key.as_ref())
+    }
+
     /// Where development keeps the master key; `None` of it matters when one was set.
     pub fn master_key_file(&self) -> PathBuf {
         self.data_dir.join("keys/master.key")
@@ -435,6 +549,11 @@ impl Config {
     /// Where development keeps the signing key.
     pub fn signing_key_file(&self) -> PathBuf {
         self.data_dir.join("keys/signing.pem")
+    }
+
+    /// Where files are kept without a bucket.
+    pub fn files_dir(&self) -> PathBuf {
+        self.data_dir.join("files")
     }
 
     /// Whether the master key, and the signing key, were set rather than made.
@@ -464,7 +583,15 @@ impl Config {
                 "MongoDB: {}",
                 or(at(&self.mongodb_url), "none, notifications in Postgres".to_owned())
             ),
-            format!("Mail: files in {}", self.mail_dir.display()),
+            match &self.mail {
+                Mail::Folder(folder) => format!("Mail: files in {}", folder.display()),
+                Mail::Smtp(server) => format!("Mail: SMTP, {server}"),
+                Mail::Ses(ses) => format!("Mail: Amazon SES, {}", ses.region),
+            },
+            match &self.bucket {
+                Some(bucket) => format!("Files: the bucket {} in {}", bucket.name, bucket.region),
+                None => format!("Files: {}", self.files_dir().display()),
+            },
             format!("Keys: {keys}"),
             match self.metrics_listen {
                 Some(address) => format!("Metrics: http://{}/metrics", reachable(address)),
@@ -503,7 +630,14 @@ fn from_environment(
                 path: PathBuf::from(&text),
                 source,
             })?;
-            key.value(secret.trim_end_matches(['\r', '\n']))?
+            let secret = secret.trim_end_matches(['\r', '\n']);
+            if secret.is_empty() {
+                return Err(ConfigError::invalid(
+                    key.variable,
+                    format!("is to be read from {}, which is empty", text.display()),
+                ));
+            }
+            key.value(secret)?
         } else {
             let text =
                 text.to_str().ok_or_else(|| ConfigError::invalid(key.variable, "is not UTF-8"))?;
@@ -558,6 +692,112 @@ fn scheme(
     } else {
         Err(ConfigError::invalid(variable, format!("must start with {}", schemes.join(" or "))))
     }
+}
+
+/// Where mails go and whom they are from.
+fn mail(raw: &Raw, environment: Environment) -> Result<(Mail, Sender), ConfigError> {
+    let invalid = |variable, problem: &str| ConfigError::invalid(variable, problem);
+    let mail = match (&raw.smtp_url, &raw.ses_region) {
+        (Some(_), Some(_)) => {
+            return Err(invalid("SMTP_URL", "and PONTUAL_SES_REGION are both set; one is enough"));
+        }
+        (Some(url), None) => Mail::Smtp(
+            url.expose_secret()
+                .parse()
+                .map_err(|error: InvalidSmtpUrl| invalid("SMTP_URL", &error.to_string()))?,
+        ),
+        (None, Some(region)) => {
+            let needed = |variable| invalid(variable, "is needed for PONTUAL_SES_REGION");
+            Mail::Ses(SesSettings {
+                region: region.clone(),
+                access_key_id: raw
+                    .aws_access_key_id
+                    .clone()
+                    .ok_or_else(|| needed("AWS_ACCESS_KEY_ID"))?,
+                secret_access_key: raw
+                    .aws_secret_access_key
+                    .clone()
+                    .ok_or_else(|| needed("AWS_SECRET_ACCESS_KEY"))?,
+                session_token: raw.aws_session_token.clone(),
+                endpoint: raw.ses_endpoint.clone(),
+            })
+        }
+        (None, None) => {
+            Mail::Folder(raw.mail_dir.clone().unwrap_or_else(|| raw.data_dir.join("mail")))
+        }
+    };
+    if let Mail::Ses(settings) = &mail {
+        settings.check().map_err(|error| {
+            let variable = match error {
+                InvalidSes::Region => "PONTUAL_SES_REGION",
+                InvalidSes::Endpoint => "PONTUAL_SES_ENDPOINT",
+            };
+            invalid(variable, &error.to_string())
+        })?;
+    }
+    let leaves = matches!(mail, Mail::Smtp(_) | Mail::Ses(_));
+    let from = match &raw.mail_from {
+        Some(from) => from
+            .parse()
+            .map_err(|error: InvalidSender| invalid("PONTUAL_MAIL_FROM", &error.to_string()))?,
+        None if leaves && environment == Environment::Production => {
+            let problem = "must be set in production, where mails leave this machine";
+            return Err(invalid("PONTUAL_MAIL_FROM", problem));
+        }
+        None => Sender::default(),
+    };
+    Ok((mail, from))
+}
+
+/// Where files go, unless it is the data folder.
+fn bucket(raw: &Raw) -> Result<Option<Bucket>, ConfigError> {
+    let invalid = ConfigError::invalid;
+    let Some(name) = raw.s3_bucket.clone() else {
+        return match (&raw.s3_region, &raw.s3_endpoint) {
+            (None, None) => Ok(None),
+            _ => Err(invalid("PONTUAL_S3_BUCKET", "is missing beside what else is said of S3")),
+        };
+    };
+    let region = raw.s3_region.clone().ok_or_else(|| {
+        invalid("PONTUAL_S3_REGION", "is missing: the region of the bucket, as sa-east-1")
+    })?;
+    let endpoint =
+        raw.s3_endpoint.as_ref().map(|endpoint| endpoint.trim_end_matches('/').to_owned());
+    if endpoint.as_ref().is_some_and(|e| !e.starts_with("https://") && !e.starts_with("http://")) {
+        return Err(invalid("PONTUAL_S3_ENDPOINT", "must start with https:// or http://"));
+    }
+    let expose = |secret: &SecretString| secret.expose_secret().to_owned();
+    let credentials = match (&raw.aws_access_key_id, &raw.aws_secret_access_key) {
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(invalid("AWS_SECRET_ACCESS_KEY", "is missing beside AWS_ACCESS_KEY_ID"));
+        }
+        (None, Some(_)) => {
+            return Err(invalid("AWS_ACCESS_KEY_ID", "is missing beside AWS_SECRET_ACCESS_KEY"));
+        }
+        (Some(key_id), Some(secret)) => Some(Credentials {
+            key_id: key_id.clone(),
+            secret: expose(secret),
+            token: raw.aws_session_token.as_ref().map(expose),
+        }),
+    };
+    Ok(Some(Bucket { name, region, endpoint, credentials }))
+}
+
+/// How many requests of what kind.
+fn limits(raw: &Raw) -> Result<Quotas, ConfigError> {
+    let quota = |variable, text: &str| {
+        text.parse()
+            .map_err(|error: InvalidQuota| ConfigError::invalid(variable, format!(": {error}")))
+    };
+    Ok(Quotas {
+        general: quota("PONTUAL_LIMIT_GENERAL", &raw.limit_general)?,
+        account: quota("PONTUAL_LIMIT_ACCOUNT", &raw.limit_account)?,
+        sign_in: quota("PONTUAL_LIMIT_SIGN_IN", &raw.limit_sign_in)?,
+        registration: quota("PONTUAL_LIMIT_REGISTRATION", &raw.limit_registration)?,
+        password_reset: quota("PONTUAL_LIMIT_PASSWORD_RESET", &raw.limit_password_reset)?,
+        refresh: quota("PONTUAL_LIMIT_REFRESH", &raw.limit_refresh)?,
+    })
 }
 
 /// An origin as browsers send it: scheme, host, perhaps a port, nothing after.
@@ -656,6 +896,7 @@ mod tests {
                 "Redis: none, in process",
                 "MongoDB: none, notifications in Postgres",
                 "Mail: files in ./data/mail",
+                "Files: ./data/files",
                 "Keys: made once, in ./data/keys (keep them: without them personal data is lost)",
                 "Metrics: http://127.0.0.1:9090/metrics",
             ]
@@ -675,6 +916,26 @@ mod tests {
         assert_eq!(config.public_url, "http://127.0.0.1:80");
         assert_eq!(config.cors_origins, ["https://a.b"]);
         assert_eq!(config.database_pool, 20);
+    }
+
+    #[test]
+    fn a_bucket_needs_a_region_and_keys_come_in_pairs() {
+        assert!(error(&[("PONTUAL_S3_BUCKET", "files")]).contains("PONTUAL_S3_REGION"));
+        assert!(error(&[("PONTUAL_S3_REGION", "sa-east-1")]).contains("PONTUAL_S3_BUCKET"));
+        let bucket = [("PONTUAL_S3_BUCKET", "files"), ("PONTUAL_S3_REGION", "sa-east-1")];
+        let half = [bucket[0], bucket[1], ("AWS_ACCESS_KEY_ID", "x")];
+        assert!(error(&half).contains("AWS_SECRET_ACCESS_KEY"));
+        let config = with(&[
+            ("PONTUAL_S3_BUCKET", "files"),
+            ("PONTUAL_S3_REGION", "sa-east-1"),
+            ("PONTUAL_S3_ENDPOINT", "http://127.0.0.1:9000/"),
+            ("AWS_ACCESS_KEY_ID", "x"),
+            ("AWS_SECRET_ACCESS_KEY", "hush"),
+        ]);
+        let config = config.unwrap();
+        let endpoint = config.bucket.as_ref().unwrap().endpoint.as_deref();
+        assert_eq!(endpoint, Some("http://127.0.0.1:9000"));
+        assert!(!format!("{config:?}").contains("hush"));
     }
 
     #[test]
@@ -739,12 +1000,17 @@ mod tests {
             ("PONTUAL_LOG_FORMAT", "xml"),
             ("PONTUAL_PUBLIC_URL", "example.com"),
             ("PONTUAL_RATE_LIMITS", "yes"),
+            ("PONTUAL_LIMIT_GENERAL", "many"),
+            ("PONTUAL_LIMIT_SIGN_IN", "5"),
+            ("PONTUAL_LIMIT_REFRESH", "0/min"),
             ("PONTUAL_TRUSTED_PROXIES", "10.0.0.0/8,proxy.example.com"),
             ("PONTUAL_CORS_ORIGINS", "*"),
             ("PONTUAL_CORS_ORIGINS", "https://a.b/"),
             ("DATABASE_URL", "mysql:secret@host"),
             ("REDIS_URL", "localhost:secret"),
             ("MONGODB_URL", "localhost:secret"),
+            ("SMTP_URL", "smtp://ana:secret@mail.example.com?tls=perhaps"),
+            ("PONTUAL_MAIL_FROM", "nobody"),
         ] {
             let error = error(&[(name, text)]);
             assert!(error.starts_with(name), "{error}");
@@ -778,6 +1044,112 @@ mod tests {
         let twice = error(&[("DATABASE_URL_FILE", file), ("DATABASE_URL", "postgres://db/x")]);
         assert_eq!(twice, "DATABASE_URL and DATABASE_URL_FILE are both set; one is enough");
         error(&[("REDIS_URL_FILE", "/nowhere/at/all")]);
+    }
+
+    #[test]
+    fn mails_go_to_one_place_and_say_whom_they_are_from_where_they_leave_the_machine() {
+        let smtp = ("SMTP_URL", "smtps://ana:hunter2@mail.example.com");
+        let shown = |config: Config| format!("{config:?} {}", config.describe().join("; "));
+        let config = shown(with(&[smtp]).unwrap());
+        assert!(config.contains("Mail: SMTP, mail.example.com:465 (TLS)"), "{config}");
+        assert!(!config.contains("hunter2"), "{config}");
+        let ses = [
+            ("PONTUAL_SES_REGION", "sa-east-1"),
+            ("AWS_ACCESS_KEY_ID", "AKID"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ];
+        let config = shown(with(&ses).unwrap());
+        assert!(config.contains("Mail: Amazon SES, sa-east-1"), "{config}");
+        assert!(!config.contains("hunter2"), "{config}");
+        assert!(error(&ses[..2]).starts_with("AWS_SECRET_ACCESS_KEY is needed"));
+        assert!(error(&[ses[0], ses[1], ses[2], smtp]).starts_with("SMTP_URL and"));
+        let elsewhere = ("PONTUAL_SES_ENDPOINT", "localhost:4566");
+        assert!(error(&[ses[0], ses[1], ses[2], elsewhere]).starts_with("PONTUAL_SES_ENDPOINT is"));
+        let production = ("PONTUAL_ENV", "production");
+        assert!(error(&[production, smtp]).starts_with("PONTUAL_MAIL_FROM must be set"));
+        let from = ("PONTUAL_MAIL_FROM", "Pontual <no-reply@example.com>");
+        assert!(with(&[production, smtp, from]).is_ok());
+        assert!(with(&[production]).is_ok(), "the folder needs no sender");
+    }
+
+    /// Whatever is added to `KEYS` later, too.
+    #[test]
+    fn every_secret_can_come_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets: Vec<_> = KEYS.iter().filter(|key| key.kind == Kind::Secret).collect();
+        assert!(secrets.len() >= 9);
+        for key in secrets {
+            let file = folder.path().join(key.variable);
+            let read = |name: String, value: OsString| from_environment([(name.into(), value)]);
+            let by_file = || read(format!("{}_FILE", key.variable), file.clone().into());
+            for content in ["-----BEGIN-----\nxyz\n-----END-----\n", "two = words", "x\r\n"] {
+                fs::write(&file, content).unwrap();
+                let plain = read(key.variable.to_owned(), content.trim_end().into()).unwrap();
+                assert_eq!(by_file().unwrap(), plain, "{}", key.variable);
+            }
+            fs::write(&file, "\n").unwrap();
+            let empty = by_file().unwrap_err().to_string();
+            assert!(empty.starts_with(key.variable) && empty.contains("empty"), "{empty}");
+            fs::remove_file(&file).unwrap();
+            let missing = by_file().unwrap_err().to_string();
+            assert!(missing.starts_with(key.variable), "{missing}");
+        }
+    }
+
+    #[test]
+    fn limits_are_settings() {
+        assert_eq!(with(&[]).unwrap().limits, Quotas::SEEDS, "the defaults are the seeds'");
+        let limits = with(&[("PONTUAL_LIMIT_GENERAL", "7/s"), ("PONTUAL_LIMIT_SIGN_IN", "9 / h")]);
+        let limits = limits.unwrap().limits;
+        assert_eq!((limits.general.burst, limits.general.period.as_secs()), (7, 1));
+        assert_eq!(limits.sign_in, http_kit::limits::Quota::per_hour(9));
+    }
+
+    #[test]
+    fn tokens_of_before_a_rotation_are_verified_by_keys_in_text_or_in_files() {
+        let now: http_kit::auth::Now =
+            std::sync::Arc::new(|| event_log::Clock::now(&event_log::SystemClock));
+        let signer = |pem: &str| {
+            let names = http_kit::auth::Names::of("https://pontual.test");
+            http_kit::auth::Signer::from_pem(pem.as_bytes(), names, now.clone()).unwrap()
+        };
+        let public = |pem: &str| {
+            let jwks = serde_json::to_value(signer(pem).verifier([]).jwks()).unwrap();
+            let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            let mut der = vec![0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+            der.extend(engine.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap());
+            let text = base64::engine::general_purpose::STANDARD.encode(der);
+            format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+        };
+        let (oldest, old, new) = (new_signing_key(), new_signing_key(), new_signing_key());
+        let folder = tempfile::tempdir().unwrap();
+        let files = [folder.path().join("oldest.pem"), folder.path().join("old.pem")];
+        fs::write(&files[0], public(&oldest)).unwrap();
+        fs::write(&files[1], public(&old)).unwrap();
+        let by_files = format!("{}, {}", files[0].display(), files[1].display());
+        let by_text = format!("{}{}", public(&oldest), public(&old)).replace('\n', "\\n");
+        for text in [by_files, by_text] {
+            let config = with(&[("PONTUAL_VERIFYING_KEYS", &text)]).unwrap();
+            let verifier = signer(&new).verifier(config.verifying_keys().unwrap());
+            for earlier in [&oldest, &old, &new] {
+                let mint = domain::ids::Mint::new([1; 32]);
+                let slot = domain::ids::RoutingSlot::from_bits(1);
+                let signer = signer(earlier);
+                let token = signer.issue(mint.id(slot, 0), mint.id(slot, 1), 1, &[]).unwrap().token;
+                assert!(verifier.verify(&token).is_ok());
+            }
+        }
+        assert!(with(&[]).unwrap().verifying_keys().unwrap().is_empty());
+        for wrong in
+            ["/nowhere/at/all.pem", "-----BEGIN PUBLIC KEY-----\\nx", &new.replace('\n', "\\n")]
+        {
+            let config = with(&[("PONTUAL_VERIFYING_KEYS", wrong)]).unwrap();
+            let error = config.verifying_keys().unwrap_err().to_string();
+            assert!(
+                error.starts_with("PONTUAL_VERIFYING_KEYS") && !error.contains("BEGIN"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -828,7 +1200,9 @@ mod tests {
             .lines()
             .map(|line| line.trim_start_matches("# ").trim_start_matches('#'))
             .filter_map(|line| line.split_once('='))
-            .filter(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+            .filter(|(name, _)| {
+                name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+            })
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         found.sort();

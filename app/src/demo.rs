@@ -14,7 +14,7 @@ use domain::ids::{AccountId, Id as _, ProviderId, ServiceId};
 use domain::locale::Locale;
 use domain::money::{Currency, Money};
 use domain::provider::{AddService, ChangeProvider, Offer, OpenProvider};
-use event_log::{ExecuteError, Executed, Executor, Idempotency, Origin};
+use event_log::{EventLog, ExecuteError, Executed, Executor, Idempotency, LogError, Origin};
 
 /// The password of all demo accounts.
 pub const PASSWORD: &str = "pontual-demo";
@@ -89,6 +89,16 @@ pub async fn make(executor: &Executor) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a log holds demo data: accounts whose password everybody knows.
+pub async fn present(log: &EventLog) -> Result<bool, LogError> {
+    for email in SHOPS.iter().map(|shop| shop.email).chain(CLIENTS.map(|(_, email)| email)) {
+        if log.claim_owner(log.claim_key(ClaimKind::Email, email)).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What to try, for whoever started the demo.
 pub fn hint(url: &str) -> String {
     let people: Vec<&str> =
@@ -125,6 +135,7 @@ async fn account(
             email: email.parse()?,
             phone: None,
             locale: Locale::PtBr,
+            zone: None,
             as_provider: false,
             password_hash: hash.to_owned(),
         };

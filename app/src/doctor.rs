@@ -12,14 +12,15 @@ use std::str::FromStr as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mongodb::bson::{Document, doc};
+use projectors::mail::smtp::SmtpMailer;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 
 use crate::cluster::{Binaries, Cluster, OLDEST_POSTGRES};
-use crate::config::{Config, ConfigError, Environment, reachable};
-use crate::health;
+use crate::config::{Config, ConfigError, Environment, Mail, reachable};
+use crate::{health, production};
 
 /// No server is waited for longer.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -49,6 +50,11 @@ impl Check {
         Self { what, good: true, found: found.into(), next: None }
     }
 
+    /// Good, but worth a word.
+    fn remark(what: &'static str, found: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { good: true, ..Self::bad(what, found, next) }
+    }
+
     fn bad(what: &'static str, found: impl Into<String>, next: impl Into<String>) -> Self {
         Self { what, good: false, found: found.into(), next: Some(next.into()) }
     }
@@ -56,7 +62,11 @@ impl Check {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if self.good { '✓' } else { '✗' };
+        let mark = match (self.good, &self.next) {
+            (true, None) => '✓',
+            (true, Some(_)) => '!',
+            (false, _) => '✗',
+        };
         write!(f, "{mark} {:<18} {}", self.what, self.found)?;
         match &self.next {
             Some(next) => write!(f, "\n  {:<18} → {next}", ""),
@@ -80,8 +90,10 @@ pub async fn examine(config: Result<Config, ConfigError>) -> Vec<Check> {
         });
     let mut checks = vec![Check::good("settings", found)];
     checks.push(writable("data folder", &config.data_dir, "PONTUAL_DATA_DIR"));
-    checks.push(writable("mail folder", &config.mail_dir, "PONTUAL_MAIL_DIR"));
+    checks.push(mail(&config).await);
     checks.push(keys(&config));
+    checks.push(verifying_keys(&config));
+    checks.extend(production(&config));
     checks.extend(postgres(&config).await);
     checks.push(redis(config.redis_url.as_ref()).await);
     checks.push(mongodb(config.mongodb_url.as_ref()).await);
@@ -92,6 +104,24 @@ pub async fn examine(config: Result<Config, ConfigError>) -> Vec<Check> {
     });
     checks.push(open_files());
     checks
+}
+
+/// Whether mails can be handed over. SES is not asked: each call there is one that was signed and counted.
+async fn mail(config: &Config) -> Check {
+    match &config.mail {
+        Mail::Folder(folder) => writable("mail folder", folder, "PONTUAL_MAIL_DIR"),
+        Mail::Smtp(server) => {
+            let mailer = SmtpMailer::new(server.clone(), config.mail_from.clone());
+            match mailer.with_patience(Duration::from_secs(10)).check().await {
+                Ok(()) => Check::good("mail", format!("SMTP, {server}")),
+                Err(error) => {
+                    let found = format!("{server}: {}", causes(&error));
+                    Check::bad("mail", found, "start it, or correct SMTP_URL")
+                }
+            }
+        }
+        Mail::Ses(ses) => Check::good("mail", format!("Amazon SES, {} (not asked)", ses.region)),
+    }
 }
 
 /// An error with everything that caused it, on one line.
@@ -170,6 +200,37 @@ fn keys(config: &Config) -> Check {
         what,
         if master && signing { "set" } else { "in the data folder: keep a copy elsewhere" },
     )
+}
+
+fn verifying_keys(config: &Config) -> Check {
+    let what = "earlier keys";
+    match config.verifying_keys() {
+        Ok(keys) if keys.is_empty() => Check::good(what, "none"),
+        Ok(keys) => Check::good(what, format!("{} of before a rotation", keys.len())),
+        Err(error) => {
+            let next = "openssl pkey -in old.pem -pubout prints the public key of a signing key";
+            Check::bad(what, causes(&error), next)
+        }
+    }
+}
+
+/// What production refuses; in development what it would.
+fn production(config: &Config) -> Vec<Check> {
+    let what = "production";
+    let refused = production::refused(config);
+    if refused.is_empty() {
+        return vec![Check::good(what, "nothing to refuse")];
+    }
+    let check = |refused: production::Refused| {
+        let found = format!("{} {}", refused.variable, refused.problem);
+        match config.environment {
+            Environment::Production => Check::bad(what, format!("refused: {found}"), refused.next),
+            Environment::Development => {
+                Check::remark(what, format!("would refuse: {found}"), refused.next)
+            }
+        }
+    };
+    refused.into_iter().map(check).collect()
 }
 
 async fn postgres(config: &Config) -> Vec<Check> {
@@ -524,6 +585,19 @@ mod tests {
             shown.starts_with("✗ settings") && shown.contains("\n") && shown.contains("→"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn what_production_would_refuse_is_a_remark_in_development_and_a_fault_in_production() {
+        let lax = ("PONTUAL_RATE_LIMITS", "off");
+        let checks = production(&config(&[lax]).unwrap());
+        assert_eq!(checks.len(), 3, "two keys and the limits: {checks:#?}");
+        assert!(checks.iter().all(|check| check.good && check.next.is_some()));
+        let shown = checks[2].to_string();
+        assert!(shown.starts_with("! production") && shown.contains("would refuse"), "{shown}");
+        assert!(shown.contains("PONTUAL_RATE_LIMITS is off"), "{shown}");
+        let checks = production(&config(&[lax, ("PONTUAL_ENV", "production")]).unwrap());
+        assert!(checks.len() == 3 && checks.iter().all(|check| !check.good), "{checks:#?}");
     }
 
     #[test]

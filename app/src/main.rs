@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use app::cli::{Cli, Command};
+use app::cli::{AdminCommand, Cli, Command};
 use app::config::Config;
 use app::database::{Database, Tenancy};
 use app::serve::Role;
-use app::{doctor, health, log, openapi, serve, telemetry};
+use app::{admin, doctor, health, jobs, log, openapi, serve, telemetry};
 use clap::Parser as _;
 
 /// A booking allocates some hundred small things in several threads, which is what this allocator is good at.
@@ -59,6 +59,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker => serve::run(&config, Role::Worker).await?,
         Command::Demo => serve::demo(&config).await?,
         Command::Retry { name } => serve::retry(&config, &name).await?,
+        Command::Jobs { command } => jobs::run(&config, &command).await?,
+        Command::Admin { command: AdminCommand::Create { email, name, locale } } => {
+            admin::create(&config, &email, &name, locale).await?;
+        }
         Command::Log { command } => log::run(&config, &command).await?,
         Command::Openapi => {
             let document = openapi::document().to_pretty_json()?;

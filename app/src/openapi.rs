@@ -4,8 +4,7 @@ use axum::Router;
 use axum::middleware::map_response;
 use axum::response::{Redirect, Response};
 use axum::routing::get;
-use http::HeaderValue;
-use http::header::CONTENT_SECURITY_POLICY;
+use http::{HeaderName, HeaderValue, header};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -23,25 +22,61 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// What the page may load: its own scripts and styles, the images inside its style sheet, and the API. All its
-/// scripts are files; the styles it writes into elements are why `style-src` is wider than the rest.
-const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
-     frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-);
-
 /// `/openapi.json` and `/docs`. The front's own policy, which lets nothing load, is for answers of the API.
 pub fn pages() -> Router {
-    let config = Config::default()
-        .try_it_out_enabled(true)
-        .display_request_duration(true)
-        // Whether the document is valid is nobody else's business.
-        .validator_url("none");
-    let page: Router =
-        SwaggerUi::new("/docs").url("/openapi.json", document()).config(config).into();
-    let page = page.route_layer(map_response(|mut response: Response| async {
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE_POLICY);
-        response
-    }));
-    Router::new().route("/", get(|| async { Redirect::temporary("/docs/") })).merge(page)
+    let page = SwaggerUi::new("/docs").url("/openapi.json", document()).config(
+        Config::default()
+            .try_it_out_enabled(true)
+            .display_request_duration(true)
+            // Whether the document is valid is nobody else's business.
+            .validator_url("none"),
+    );
+    let pages = Router::new().route("/", get(|| async { Redirect::temporary("/docs/") }));
+    pages.merge(page).layer(map_response(hardened))
+}
+
+/// A page runs its own scripts and nobody else's (K23); what an API answers with would forbid it even those.
+async fn hardened(mut response: Response) -> Response {
+    const ALL: [(HeaderName, HeaderValue); 2] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(
+                "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; \
+                 frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+            ),
+        ),
+        (
+            HeaderName::from_static("cross-origin-embedder-policy"),
+            HeaderValue::from_static("require-corp"),
+        ),
+    ];
+    response.headers_mut().extend(ALL);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use http_kit::front::Front;
+    use http_kit::limits::Limits;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn our_own_pages_may_run_their_scripts_and_are_hardened_otherwise() {
+        let app = Front::new(Limits::off()).before(pages());
+        let request = Request::get("/docs/").body(Body::empty()).unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(response.status(), 200);
+        assert!(header("content-security-policy").starts_with("default-src 'self'"));
+        assert!(header("content-security-policy").contains("frame-ancestors 'none'"));
+        assert_eq!(header("cross-origin-embedder-policy"), "require-corp");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+        let policies = response.headers().get_all("content-security-policy").iter().count();
+        assert_eq!(policies, 1, "two would both hold");
+    }
 }

@@ -22,16 +22,23 @@ use axum::serve::ListenerExt as _;
 use command_api::{CommandState, Passwords};
 use event_log::{Clock as _, EventLog, Executor, LogOptions, SystemClock};
 use http::StatusCode;
+use http_kit::audit::AuditSink;
 use http_kit::auth::{Names, Signer, Verifier};
+use http_kit::files::Files;
 use http_kit::front::Front;
-use http_kit::limits::{InProcess, Limits};
+use http_kit::limits::{InProcess, InRedis, Limits, RATE_LIMITS, RateLimiter, RedisLimiterOptions};
+use projectors::jobs::erasure::Eraser;
 use projectors::jobs::worker::Worker;
-use projectors::mail::FolderMailer;
+use projectors::mail::ses::SesMailer;
+use projectors::mail::smtp::SmtpMailer;
+use projectors::mail::{FolderMailer, Mailer};
 use projectors::push::NotificationPush;
-use projectors::reactors::AccountMails;
+use projectors::reactors::{AccountMails, Erasures, PhotoFiles};
+use projectors::read_models::audit::AuditTrail;
 use projectors::read_models::availability::AvailabilityProjector;
 use projectors::read_models::notifications::NotificationsProjector;
 use projectors::read_models::read_tables::ReadTables;
+use projectors::revocations::RevocationFollower;
 use projectors::runner::{Projector, Runner, Sharing};
 use projectors::tail::SharedTail;
 use query_api::QueryState;
@@ -45,9 +52,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Environment, Mail};
 use crate::database::{Database, Tenancy};
-use crate::{demo, openapi, telemetry};
+use crate::{audit, demo, openapi, production, telemetry};
 
 /// How long a graceful stop may take, all in all.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -75,11 +82,14 @@ pub enum Role {
 }
 
 /// The projectors that work on shared stores, by name.
-pub const PROJECTORS: [&str; 4] = [
+pub const PROJECTORS: [&str; 7] = [
     ReadTables::NAME,
     AvailabilityProjector::NAME,
     NotificationsProjector::NAME,
+    AuditTrail::NAME,
     AccountMails::NAME,
+    PhotoFiles::NAME,
+    Erasures::NAME,
 ];
 
 /// The stores a process reads and writes.
@@ -88,6 +98,7 @@ struct Stores {
     availability: Arc<dyn AvailabilityCache>,
     feed: Arc<dyn NotificationFeed>,
     fanout: Arc<dyn Fanout>,
+    files: Files,
     /// Whether availability and fan-out are shared with other processes.
     redis: Option<redis::Client>,
     mongodb: bool,
@@ -95,6 +106,7 @@ struct Stores {
 
 /// Runs a role until it is told to stop.
 pub async fn run(config: &Config, role: Role) -> anyhow::Result<()> {
+    production::insist(config, role == Role::Serve { demo: true })?;
     telemetry::metrics(config)?;
     crate::doctor::raise_open_files();
     let tenancy = if matches!(role, Role::Serve { .. }) { Tenancy::Owner } else { Tenancy::Guest };
@@ -111,6 +123,9 @@ async fn run_on(config: &Config, role: Role, database: &Database) -> anyhow::Res
         migrate(database).await?;
     }
     let log = open_log(config, database).await?;
+    if config.environment == Environment::Production && demo::present(&log).await? {
+        return Err(production::Unfit(vec![production::DEMO]).into());
+    }
     let stores = Stores::open(config, log).await?;
 
     let mut runner = Runner::new(SharedTail::new(stores.log.clone()), stop.clone());
@@ -139,8 +154,22 @@ async fn run_on(config: &Config, role: Role, database: &Database) -> anyhow::Res
     if queries {
         stores.start_local(&mut runner).await?;
     }
-    let worker = work.then(|| tokio::spawn(worker_of(config, &stores).run(stop.clone())));
-    let server = Server::bind(config, &stores, commands, queries, stop.clone()).await?;
+    let worker = work.then(|| worker_of(config, &stores)).transpose()?;
+    let worker = worker.map(|worker| tokio::spawn(worker.run(stop.clone())));
+    let keeper = work
+        .then(|| tokio::spawn(audit::keep(stores.log.clone(), config.audit_days, stop.clone())));
+    let (noted, notes) = AuditSink::new();
+    let writer =
+        commands.then(|| tokio::spawn(audit::write(stores.log.clone(), notes, stop.clone())));
+    let tokens = tokens(config)?;
+    if commands || queries {
+        // Before anybody is served: a token that was revoked before this process started is void here, too.
+        let (_, verifier) = &tokens;
+        let follower = RevocationFollower::new(&stores.log, verifier.revocations().clone()).await?;
+        runner.start(Arc::new(follower), Sharing::Local);
+    }
+    let noted = commands.then_some(noted);
+    let server = Server::bind(config, &stores, tokens, noted, queries, stop.clone()).await?;
     if let Role::Serve { demo: true } = role {
         demo::make(&Executor::new(stores.log.clone())).await?;
     }
@@ -151,8 +180,8 @@ async fn run_on(config: &Config, role: Role, database: &Database) -> anyhow::Res
     stop.cancel();
     let drained = async {
         runner.join().await;
-        if let Some(worker) = worker {
-            let _ = worker.await;
+        for task in [worker, keeper, writer].into_iter().flatten() {
+            let _ = task.await;
         }
     };
     if tokio::time::timeout(STOP_WITHIN, drained).await.is_err() {
@@ -174,6 +203,7 @@ pub async fn migrate(database: &Database) -> anyhow::Result<()> {
 
 /// Makes the demo data, beside a running program or alone.
 pub async fn demo(config: &Config) -> anyhow::Result<()> {
+    production::insist(config, true)?;
     let database = Database::open(config, Tenancy::Guest).await?;
     let made = async {
         migrate(&database).await?;
@@ -250,7 +280,13 @@ impl Stores {
                 Arc::new(feed.await.context("MONGODB_URL is not a MongoDB URL")?)
             }
         };
-        Ok(Self { log, availability, feed, fanout, redis, mongodb: config.mongodb_url.is_some() })
+        let files = match &config.bucket {
+            None => Files::on_disk(&config.files_dir()),
+            Some(bucket) => Files::in_bucket(bucket.clone()),
+        };
+        let files = files.context("the file store cannot be opened")?;
+        let mongodb = config.mongodb_url.is_some();
+        Ok(Self { log, availability, feed, fanout, files, redis, mongodb })
     }
 
     /// A projector whose store is shared, by name; availability is shared only with Redis.
@@ -263,6 +299,9 @@ impl Stores {
                 Some(Arc::new(NotificationsProjector::new(log, self.feed.clone(), shared_fanout)))
             }
             AccountMails::NAME => Some(Arc::new(AccountMails::new(log))),
+            AuditTrail::NAME => Some(Arc::new(AuditTrail::new(log))),
+            PhotoFiles::NAME => Some(Arc::new(PhotoFiles::new(log))),
+            Erasures::NAME => Some(Arc::new(Erasures::new(log))),
             AvailabilityProjector::NAME => {
                 let (cache, fanout) = (self.availability.clone(), shared_fanout?);
                 Some(Arc::new(AvailabilityProjector::shared(log, cache, fanout)))
@@ -286,13 +325,36 @@ impl Stores {
     }
 }
 
-fn worker_of(config: &Config, stores: &Stores) -> Worker {
-    Worker {
+fn worker_of(config: &Config, stores: &Stores) -> anyhow::Result<Worker> {
+    let mut projectors = Eraser::PROJECTORS.to_vec();
+    if stores.redis.is_some() {
+        projectors.push(AvailabilityProjector::NAME);
+    }
+    let eraser = Eraser {
+        executor: Executor::new(stores.log.clone()),
+        feed: stores.feed.clone(),
+        availability: stores.availability.clone(),
+        projectors,
+    };
+    Ok(Worker {
+        eraser,
         log: stores.log.clone(),
-        mailer: Arc::new(FolderMailer::new(&config.mail_dir)),
+        mailer: mailer(config)?,
+        files: stores.files.clone(),
         public_url: config.public_url.clone(),
         concurrency: JOBS,
-    }
+    })
+}
+
+fn mailer(config: &Config) -> anyhow::Result<Arc<dyn Mailer>> {
+    let from = config.mail_from.clone();
+    Ok(match &config.mail {
+        Mail::Folder(folder) => Arc::new(FolderMailer::new(folder).from(from)),
+        Mail::Smtp(server) => Arc::new(SmtpMailer::new(server.clone(), from)),
+        Mail::Ses(settings) => {
+            Arc::new(SesMailer::new(settings.clone(), from, Arc::new(SystemClock))?)
+        }
+    })
 }
 
 /// A listening server.
@@ -306,18 +368,15 @@ impl Server {
     async fn bind(
         config: &Config,
         stores: &Stores,
-        commands: bool,
+        (signer, verifier): (Signer, Verifier),
+        commands: Option<AuditSink>,
         queries: bool,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let limits = if config.rate_limits {
-            Limits::new(Arc::new(InProcess::new(Arc::new(|| SystemClock.now()))))
-        } else {
-            Limits::off()
-        };
-        let (signer, verifier) = tokens(config)?;
+        let limits = limits(config, stores)?;
+        let front_verifier = verifier.clone();
         let mut router = Router::new();
-        if commands {
+        if let Some(audit) = commands {
             let executor = Executor::new(stores.log.clone());
             let state = CommandState::new(
                 executor,
@@ -326,6 +385,10 @@ impl Server {
                 Passwords::new(),
                 limits.clone(),
             );
+            let state = state
+                .with_files(stores.files.clone())
+                .with_audit(audit)
+                .with_origins(&config.public_url, &config.cors_origins);
             router = router.merge(command_api::router(state).0);
         }
         if queries {
@@ -340,11 +403,13 @@ impl Server {
                 SOCKETS,
                 stop,
             );
+            let state = state.with_files(stores.files.clone());
             router = router.merge(query_api::router(state).0).merge(openapi::pages());
         }
         let front = Front {
             trusted_proxies: config.trusted_proxies.clone(),
             cors_origins: config.cors_origins.clone(),
+            verifier: Some(front_verifier),
             ..Front::new(limits)
         };
         let ready = Arc::new(AtomicBool::new(true));
@@ -393,8 +458,28 @@ fn tokens(config: &Config) -> anyhow::Result<(Signer, Verifier)> {
     let names = Names::of(&config.public_url);
     let signer = Signer::from_pem(pem, names, Arc::new(|| SystemClock.now()))
         .context("PONTUAL_SIGNING_KEY is not an Ed25519 key in PKCS#8 PEM form")?;
-    let verifier = signer.verifier([]);
+    let verifier = signer.verifier(config.verifying_keys()?);
     Ok((signer, verifier))
+}
+
+/// Counted in Redis where there is one, so that all processes share them, and in the process where there is none.
+fn limits(config: &Config, stores: &Stores) -> anyhow::Result<Limits> {
+    if !config.rate_limits {
+        return Ok(Limits::off());
+    }
+    let in_process = InProcess::new(Arc::new(|| SystemClock.now()));
+    let limiter: Arc<dyn RateLimiter> = match &stores.redis {
+        Some(client) => {
+            let options = RedisLimiterOptions {
+                prefix: config.redis_prefix.clone(),
+                ..RedisLimiterOptions::default()
+            };
+            Arc::new(InRedis::new(client.clone(), options, in_process)?)
+        }
+        None => Arc::new(in_process),
+    };
+    let key = stores.log.derive_key(RATE_LIMITS);
+    Ok(Limits::new(limiter).hidden_by(key).with(config.limits))
 }
 
 /// What the probes look at.

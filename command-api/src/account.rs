@@ -1,22 +1,25 @@
-//! Registering, confirming an address, signing in.
+//! Accounts: what people say of themselves, their password and address, and how an account stands.
 //!
-//! None of the three looks at an `Authorization` header: an old token must not stand in the way of getting a
-//! new one. Registering a taken address and signing in with an unknown one do the same work as their
-//! counterparts, password hashing included, and answer the same.
+//! `PUT /api/users/password` for example: the old password is verified, the new one hashed, `ChangePassword` raises the
+//! account's credential generation, and with that every session ends, on every node; the caller gets a new one.
+//!
+//! A crash after `ChangePassword` loses that new session: one signs in with the new password.
 
 use axum::extract::State;
-use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
-use domain::account::{Account, ConfirmEmail, RegisterAccount};
-use domain::actor::{Actor, Role};
-use domain::command::{ClaimHasher, ClaimKind, SecretKey, SecretKind};
-use domain::ids::{AccountId, Id, RoutingSlot, SessionId, shape};
+use axum::response::{IntoResponse, Response};
+use domain::account::{
+    Account, AccountIs, ChangePassword, DeactivateAccount, EraseAccount, GrantRole,
+    ReactivateAccount, RequestEmailChange, RevokeRole, Status, UpdateProfile,
+};
+use domain::actor::Role;
+use domain::command::Command;
+use domain::hours::Zone;
+use domain::ids::AccountId;
 use domain::locale::Locale;
 use domain::text::{EmailAddress, PersonName, Phone};
 use http::StatusCode;
-use http_kit::extract::{Json, Submission};
-use http_kit::limits::{Limits, Rule, limit};
-use http_kit::links::confirmed_account;
+use http_kit::auth::{InSession, SignedIn};
+use http_kit::extract::{Json, Path, Sent, Submission};
 use http_kit::problem::CommandProblems;
 use http_kit::{Kind, Problem};
 use serde::{Deserialize, Serialize};
@@ -24,193 +27,324 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::{Accepted, level, typed_twice};
 use crate::passwords::{Attempt, Password};
-use crate::{CommandState, unreadable};
+use crate::session::{Proof, SessionBody};
+use crate::{CommandState, Receipt};
 
-pub(crate) fn routes(limits: &Limits) -> OpenApiRouter<CommandState> {
-    let limited = |rule| from_fn_with_state((limits.clone(), rule), limit);
+/// Whether an address is free must not show in how long the answer takes.
+const LEVEL: std::time::Duration = std::time::Duration::from_millis(40);
+
+pub(crate) fn routes() -> OpenApiRouter<CommandState> {
     OpenApiRouter::new()
-        .merge(
-            OpenApiRouter::new().routes(routes!(register)).route_layer(limited(Rule::Registration)),
-        )
-        .merge(OpenApiRouter::new().routes(routes!(login)).route_layer(limited(Rule::SignIn)))
-        .routes(routes!(confirm))
+        .routes(routes!(update_profile))
+        .routes(routes!(change_password))
+        .routes(routes!(request_email_change))
+        .routes(routes!(deactivate_own))
+        .routes(routes!(erase))
+        .routes(routes!(grant_role, revoke_role))
+        .routes(routes!(deactivate))
+        .routes(routes!(reactivate))
 }
 
-/// Who wants an account.
+/// What is said of a person: all of it, left out is empty.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({
-    "name": "Ana Souza", "email": "ana@example.com", "password": "correct horse battery", "role": "provider",
+#[schema(as = ProfileChange, example = json!({
+    "name": "Ana Souza", "phone": "+55 11 98765-4321", "locale": "pt-BR", "time_zone": "America/Sao_Paulo",
 }))]
-struct Registration {
+struct ProfileFields {
     #[schema(value_type = String, min_length = 2, max_length = 255)]
     name: PersonName,
-    #[schema(value_type = String, format = Email, max_length = 254)]
-    email: EmailAddress,
-    #[schema(value_type = String, format = Password, min_length = 8, max_length = 128)]
-    password: Password,
     #[schema(value_type = Option<String>, min_length = 3, max_length = 20)]
     phone: Option<Phone>,
-    /// The language of mails: `pt-BR` or `en`; that of `Accept-Language` unless given.
-    #[schema(value_type = Option<String>, example = "pt-BR")]
-    locale: Option<Locale>,
-    /// What they mean to do first; one can become a provider later by opening a shop.
-    #[serde(default)]
-    role: RegisteredRole,
+    /// The language of mails: `pt-BR` or `en`.
+    #[schema(value_type = String, example = "pt-BR")]
+    locale: Locale,
+    #[schema(value_type = Option<String>, example = "America/Sao_Paulo")]
+    time_zone: Option<Zone>,
 }
 
-/// A role one can register with.
-#[derive(Debug, Default, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum RegisteredRole {
-    #[default]
-    Client,
-    Provider,
-}
-
-/// The registration was received. Whether the address was free is told by mail to its owner alone.
+/// An account.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RegistrationAccepted)]
-struct Accepted {
-    #[schema(example = "accepted")]
-    status: &'static str,
-}
-
-/// Register an account.
-///
-/// The answer is the same whether the address was free or not.
-#[utoipa::path(
-    post, path = "/api/auth/register", operation_id = "RegisterAccount", tag = "auth",
-    request_body = Registration,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 202, body = Accepted), CommandProblems),
-)]
-async fn register(
-    State(api): State<CommandState>,
-    Submission { body: Json(body), sent }: Submission<Json<Registration>>,
-) -> Result<impl IntoResponse, Problem> {
-    let Registration { name, email, password, phone, locale, role } = body;
-    let command = RegisterAccount {
-        name,
-        email,
-        phone,
-        locale: locale.unwrap_or(sent.origin.locale),
-        as_provider: matches!(role, RegisteredRole::Provider),
-        // Before anything is looked up, so that it is done in any case.
-        password_hash: api.passwords.hash(password).await?,
-    };
-    // No position and no version: they would tell a new account from an old one.
-    api.execute(Actor::Anonymous, sent, command).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })))
-}
-
-/// The token of a confirmation mail.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = EmailConfirmation)]
-struct Confirmation {
-    #[schema(example = "AZNdLnwRej-cK1_0AAAAAA.kDSP4b…")]
-    token: String,
-}
-
-/// The address is confirmed.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EmailConfirmed)]
-struct Confirmed {
+#[schema(as = AccountRef)]
+struct AccountRef {
     #[schema(value_type = String, format = Uuid)]
-    account_id: AccountId,
-    email_confirmed: bool,
+    id: AccountId,
 }
 
-/// Confirm an account's address with the token of the mail.
+/// Say something else of oneself (`S3-26`).
 #[utoipa::path(
-    post, path = "/api/auth/confirm", operation_id = "ConfirmEmail", tag = "auth",
-    request_body = Confirmation,
+    put, path = "/api/users/profile", operation_id = "UpdateProfile", tag = "users",
+    security(("bearer" = [])),
+    request_body = ProfileFields,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 200, body = Confirmed), CommandProblems),
+    responses((status = 200, body = AccountRef), CommandProblems),
 )]
-async fn confirm(
+async fn update_profile(
     State(api): State<CommandState>,
-    Submission { body: Json(body), sent }: Submission<Json<Confirmation>>,
+    SignedIn(actor): SignedIn,
+    Submission { body: Json(body), sent }: Submission<Json<ProfileFields>>,
 ) -> Result<impl IntoResponse, Problem> {
-    let account = confirmed_account(&api.confirm_key, &body.token).ok_or(Kind::InvalidLink)?;
-    let (outcome, receipt) = api.execute(Actor::Anonymous, sent, ConfirmEmail { account }).await?;
-    let answer = Confirmed { account_id: outcome.account, email_confirmed: true };
-    Ok((receipt.of::<Account>(account), Json(answer)))
+    let ProfileFields { name, phone, locale, time_zone } = body;
+    let command = UpdateProfile { name, phone, locale, zone: time_zone };
+    let (outcome, receipt) = api.execute(actor, sent, command).await?;
+    let id = outcome.account;
+    Ok((receipt.of::<Account>(id), Json(AccountRef { id })))
 }
 
-/// Address and password.
+/// The old password, and a new one twice.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"email": "ana@example.com", "password": "correct horse battery"}))]
-struct Credentials {
-    #[schema(format = Email)]
-    email: String,
+#[schema(as = PasswordChange)]
+struct PasswordFields {
+    #[schema(value_type = String, format = Password)]
+    old_password: Attempt,
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 128)]
+    password: Password,
+    /// The same once more.
+    #[schema(value_type = String, format = Password)]
+    password_confirmation: Attempt,
+    /// Whether the new session's refresh token goes into an HttpOnly cookie instead of the answer.
+    #[serde(default)]
+    cookie: bool,
+}
+
+/// Set a new password (`S0-11`, `S0-12`).
+///
+/// Every session ends, on every device; the answer is a new one for this device.
+#[utoipa::path(
+    put, path = "/api/users/password", operation_id = "ChangePassword", tag = "users",
+    security(("bearer" = [])),
+    request_body = PasswordFields,
+    responses((status = 200, body = SessionBody), CommandProblems),
+)]
+async fn change_password(
+    State(api): State<CommandState>,
+    InSession(verified): InSession,
+    Submission { body: Json(body), sent }: Submission<Json<PasswordFields>>,
+) -> Result<Response, Problem> {
+    let PasswordFields { old_password, password, password_confirmation, cookie } = body;
+    typed_twice(&password, &password_confirmation)?;
+    let account = verified.account;
+    let proof =
+        api.prove_again(account, old_password, "/old_password", ChangePassword::NAME, &sent.origin);
+    let Proof { generation, .. } = proof.await?;
+    let new_hash = api.passwords.hash(password).await?;
+    // The answer carries tokens, so it is never given again: a key is of no use.
+    let sent = Sent { key: None, ..sent };
+    let command = ChangePassword { account, generation, new_hash };
+    let (outcome, _) = api.execute(verified.actor.clone(), sent.clone(), command).await?;
+    let generation = outcome.generation;
+    api.verifier.revocations().require(account, generation);
+    api.begin_session(Proof { account, generation }, sent, cookie).await
+}
+
+/// A new address, and the password.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EmailChange)]
+struct EmailFields {
+    #[schema(value_type = String, format = Email, max_length = 254)]
+    email: EmailAddress,
     #[schema(value_type = String, format = Password)]
     password: Attempt,
 }
 
-/// Signed in.
-#[derive(Serialize, ToSchema)]
-struct Session {
-    /// Send it as `Authorization: Bearer …`.
-    access_token: String,
-    #[schema(example = "Bearer")]
-    token_type: &'static str,
-    /// Seconds.
-    #[schema(example = 900)]
-    expires_in: u64,
-    account: SessionAccount,
+/// Ask for another address.
+///
+/// A link is mailed to the new address; until it is used the old one stays. The answer is the same whether the new
+/// address was free or not.
+#[utoipa::path(
+    put, path = "/api/users/email", operation_id = "RequestEmailChange", tag = "users",
+    security(("bearer" = [])),
+    request_body = EmailFields,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    responses((status = 202, body = Accepted), CommandProblems),
+)]
+async fn request_email_change(
+    State(api): State<CommandState>,
+    InSession(verified): InSession,
+    Submission { body: Json(body), sent }: Submission<Json<EmailFields>>,
+) -> Result<Response, Problem> {
+    let EmailFields { email, password } = body;
+    let (account, action) = (verified.account, RequestEmailChange::NAME);
+    let proof = api.prove_again(account, password, "/password", action, &sent.origin).await?;
+    let command = RequestEmailChange { email, generation: proof.generation };
+    level(LEVEL, api.execute(verified.actor.clone(), sent, command)).await?;
+    Ok(Accepted::answer())
 }
 
-/// Whose session it is.
-#[derive(Serialize, ToSchema)]
-struct SessionAccount {
+/// How an account stands.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AccountStands)]
+struct AccountStands {
     #[schema(value_type = String, format = Uuid)]
     id: AccountId,
+    #[schema(value_type = String, example = "active")]
+    status: Status,
     #[schema(value_type = Vec<String>, example = json!(["client", "provider"]))]
     roles: Vec<Role>,
 }
 
-/// Sign in.
-///
-/// An unknown address and a wrong password are answered alike. An account whose address is not confirmed
-/// yet may sign in, but not book.
-#[utoipa::path(
-    post, path = "/api/auth/login", operation_id = "SignIn", tag = "auth",
-    request_body = Credentials,
-    responses((status = 200, body = Session), CommandProblems),
-)]
-async fn login(
-    State(api): State<CommandState>,
-    Json(Credentials { email, password }): Json<Credentials>,
-) -> Result<impl IntoResponse, Problem> {
-    let log = api.log();
-    // What is no address is nobody's; it is looked up all the same.
-    let email = email.parse::<EmailAddress>().ok();
-    let claim = log.claim_key(ClaimKind::Email, email.as_ref().map_or("", EmailAddress::as_str));
-    let owner = log.claim_owner(claim).await.map_err(|error| unreadable(&error))?;
-    let account = owner.map_or_else(|| random_id(claim.slot()), AccountId::trusted);
-    let secret = SecretKey { owner: account.uuid(), kind: SecretKind::PasswordHash };
-    let secret = log.secret(secret).await.map_err(|error| unreadable(&error))?;
-    let hash = secret.and_then(|secret| String::from_utf8(secret).ok());
-    if !api.passwords.verify(password, hash).await? {
-        return Err(Kind::InvalidCredentials.into());
-    }
-    let loaded = log.load::<Account>(account).await.map_err(|error| unreadable(&error))?;
-    let roles = loaded.state.roles.clone();
-    let session: SessionId = random_id(account.slot());
-    let issued =
-        api.signer.issue(account, session, &roles).map_err(|error| Problem::internal(&error))?;
-    Ok(Json(Session {
-        access_token: issued.token,
-        token_type: "Bearer",
-        expires_in: issued.expires_in.as_secs(),
-        account: SessionAccount { id: account, roles },
-    }))
+/// Decides a command about an account and says how it stands then.
+async fn decided<C: Command<Outcome = AccountIs>>(
+    api: &CommandState,
+    actor: domain::actor::Actor,
+    sent: Sent,
+    command: C,
+) -> Result<(Receipt, Json<AccountStands>), Problem> {
+    let (outcome, receipt) = api.execute(actor, sent, command).await?;
+    let AccountIs { account, status, roles, generation } = outcome;
+    // This process need not wait to hear of it.
+    api.verifier.revocations().require(account, generation);
+    Ok((receipt.of::<Account>(account), Json(AccountStands { id: account, status, roles })))
 }
 
-fn random_id<I: Id>(slot: RoutingSlot) -> I {
-    I::trusted(shape(rand::random(), slot))
+/// Close one's account; it can be opened again (`S3-28`).
+///
+/// Every session ends. `POST /api/auth/reactivate` opens it again.
+#[utoipa::path(
+    post, path = "/api/users/deactivate", operation_id = "DeactivateAccount", tag = "users",
+    security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    responses((status = 200, body = AccountStands), CommandProblems),
+)]
+async fn deactivate_own(
+    State(api): State<CommandState>,
+    InSession(verified): InSession,
+    Submission { body: (), sent }: Submission<()>,
+) -> Result<impl IntoResponse, Problem> {
+    let command = DeactivateAccount { account: verified.account };
+    decided(&api, verified.actor.clone(), sent, command).await
+}
+
+/// The password of whoever erases themselves; an administrator needs none.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Erasure)]
+struct ErasureFields {
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<Attempt>,
+}
+
+/// Erasing has begun.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErasureBegun)]
+struct ErasureBegun {
+    #[schema(value_type = String, format = Uuid)]
+    id: AccountId,
+    #[schema(example = "erasing")]
+    status: &'static str,
+}
+
+/// Erase a person for good (`S2-12`, K12).
+///
+/// Whoever erases themselves gives their password; an administrator may erase anybody. With the answer the person's data
+/// key is destroyed; copies elsewhere follow.
+#[utoipa::path(
+    delete, path = "/api/users/{id}", operation_id = "EraseAccount", tag = "users",
+    security(("bearer" = [])),
+    request_body = Option<ErasureFields>,
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 202, body = ErasureBegun), CommandProblems),
+)]
+async fn erase(
+    State(api): State<CommandState>,
+    InSession(verified): InSession,
+    Path(account): Path<AccountId>,
+    Submission { body, sent }: Submission<Option<Json<ErasureFields>>>,
+) -> Result<impl IntoResponse, Problem> {
+    if verified.account == account {
+        let Some(password) = body.and_then(|Json(fields)| fields.password) else {
+            return Err(Problem::field(Kind::InvalidInput, "/password", "is required"));
+        };
+        let action = EraseAccount::NAME;
+        api.prove_again(account, password, "/password", action, &sent.origin).await?;
+    }
+    let command = EraseAccount { account };
+    let (receipt, _) = decided(&api, verified.actor.clone(), sent, command).await?;
+    let answer = ErasureBegun { id: account, status: "erasing" };
+    Ok((StatusCode::ACCEPTED, receipt, Json(answer)))
+}
+
+/// Let an account be one thing more.
+#[utoipa::path(
+    put, path = "/api/users/{id}/roles/{role}", operation_id = "GrantRole", tag = "users",
+    security(("bearer" = [])),
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("role" = String, Path, description = "client, provider, admin or auditor"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 200, body = AccountStands), CommandProblems),
+)]
+async fn grant_role(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path((account, role)): Path<(AccountId, Role)>,
+    Submission { body: (), sent }: Submission<()>,
+) -> Result<impl IntoResponse, Problem> {
+    decided(&api, actor, sent, GrantRole { account, role }).await
+}
+
+/// Let an account be one thing less; its sessions end.
+#[utoipa::path(
+    delete, path = "/api/users/{id}/roles/{role}", operation_id = "RevokeRole", tag = "users",
+    security(("bearer" = [])),
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("role" = String, Path, description = "client, provider, admin or auditor"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 200, body = AccountStands), CommandProblems),
+)]
+async fn revoke_role(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path((account, role)): Path<(AccountId, Role)>,
+    Submission { body: (), sent }: Submission<()>,
+) -> Result<impl IntoResponse, Problem> {
+    decided(&api, actor, sent, RevokeRole { account, role }).await
+}
+
+/// Close somebody's account, as an administrator; only an administrator can open it again.
+#[utoipa::path(
+    post, path = "/api/users/{id}/deactivate", operation_id = "DeactivateSomebody", tag = "users",
+    security(("bearer" = [])),
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 200, body = AccountStands), CommandProblems),
+)]
+async fn deactivate(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path(account): Path<AccountId>,
+    Submission { body: (), sent }: Submission<()>,
+) -> Result<impl IntoResponse, Problem> {
+    decided(&api, actor, sent, DeactivateAccount { account }).await
+}
+
+/// Open somebody's account again, as an administrator.
+#[utoipa::path(
+    post, path = "/api/users/{id}/reactivate", operation_id = "ReactivateSomebody", tag = "users",
+    security(("bearer" = [])),
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+    ),
+    responses((status = 200, body = AccountStands), CommandProblems),
+)]
+async fn reactivate(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path(account): Path<AccountId>,
+    Submission { body: (), sent }: Submission<()>,
+) -> Result<impl IntoResponse, Problem> {
+    decided(&api, actor, sent, ReactivateAccount { account, proven_under: None }).await
 }

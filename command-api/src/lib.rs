@@ -10,45 +10,94 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
 use axum::response::{IntoResponseParts, ResponseParts};
+use domain::account::ResetKey;
 use domain::actor::Actor;
 use domain::aggregate::{Aggregate, StreamId, Version};
 use domain::command::{ClaimHasher, ClaimKind, Command};
 use domain::ids::{Id, ProviderId};
 use event_log::{EventLog, ExecuteError, Executed, Executor, Idempotency, LogError, Origin};
+use http::HeaderValue;
+use http_kit::audit::{AuditSink, Noted};
 use http_kit::auth::{Signer, Verifier};
+use http_kit::cookies::{CSRF, Cookies};
 use http_kit::extract::{IdempotencyKey, Sent};
+use http_kit::files::Files;
 use http_kit::headers::{At, IDEMPOTENT_REPLAYED, Tag};
 use http_kit::limits::Limits;
-use http_kit::links::EMAIL_CONFIRM;
+use http_kit::links::{EMAIL_CHANGE, EMAIL_CONFIRM};
 use http_kit::problem::{InvalidField, ProblemDocument};
+use http_kit::refresh::{REFRESH_TOKEN, RefreshKey};
 use http_kit::{Kind, Problem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::pictures::Pictures;
+
 mod account;
 mod appointment;
+mod auth;
 mod notification_feed;
 mod passwords;
+mod photo;
+mod pictures;
 mod provider;
 mod service;
+mod session;
 
-pub use passwords::{Attempt, InvalidPassword, Password, Passwords};
+pub use passwords::{Attempt, InvalidPassword, Password, Passwords, Tried};
 
-/// What the handlers need. Cheap to clone.
+/// What the handlers need. Cheap to clone, which happens several times a request.
 #[derive(Clone)]
-pub struct CommandState {
+pub struct CommandState(Arc<Parts>);
+
+/// The parts of a [`CommandState`].
+#[derive(Clone)]
+pub struct Parts {
     executor: Executor,
     signer: Signer,
     verifier: Verifier,
     passwords: Passwords,
     limits: Limits,
-    confirm_key: Arc<[u8; 32]>,
+    keys: Arc<Keys>,
+    pictures: Pictures,
+    files: Option<Files>,
+    audit: AuditSink,
+}
+
+/// What links, refresh tokens and cookies are made with.
+struct Keys {
+    confirm: [u8; 32],
+    change: [u8; 32],
+    reset: ResetKey,
+    refresh: RefreshKey,
+    cookies: Cookies,
+}
+
+impl Keys {
+    fn new(log: &EventLog, public_url: &str, origins: &[HeaderValue]) -> Self {
+        Self {
+            confirm: log.derive_key(EMAIL_CONFIRM),
+            change: log.derive_key(EMAIL_CHANGE),
+            reset: ResetKey::new(log.derive_key(ResetKey::LABEL)),
+            refresh: RefreshKey::new(log.derive_key(REFRESH_TOKEN)),
+            cookies: Cookies::new(log.derive_key(CSRF), public_url, origins),
+        }
+    }
+}
+
+impl Deref for CommandState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl CommandState {
@@ -61,8 +110,38 @@ impl CommandState {
         passwords: Passwords,
         limits: Limits,
     ) -> Self {
-        let confirm_key = Arc::new(executor.log().derive_key(EMAIL_CONFIRM));
-        Self { executor, signer, verifier, passwords, limits, confirm_key }
+        let keys = Arc::new(Keys::new(executor.log(), "", &[]));
+        let pictures = Pictures::new();
+        let (files, audit) = (None, AuditSink::nowhere());
+        let parts =
+            Parts { executor, signer, verifier, passwords, limits, keys, pictures, files, audit };
+        Self(Arc::new(parts))
+    }
+
+    /// With the origins whose pages may refresh by cookie: that of our public URL, and others.
+    #[must_use]
+    pub fn with_origins(mut self, public_url: &str, others: &[HeaderValue]) -> Self {
+        let keys = Arc::new(Keys::new(self.log(), public_url, others));
+        Arc::make_mut(&mut self.0).keys = keys;
+        self
+    }
+
+    /// With a place for files; without one, routes that need it are unavailable.
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Self {
+        Arc::make_mut(&mut self.0).files = Some(files);
+        self
+    }
+
+    /// With an audit trail for what is refused; without one it is not noted.
+    #[must_use]
+    pub fn with_audit(mut self, audit: AuditSink) -> Self {
+        Arc::make_mut(&mut self.0).audit = audit;
+        self
+    }
+
+    fn files(&self) -> Result<Files, Problem> {
+        self.files.clone().ok_or_else(|| Kind::Unavailable.into())
     }
 
     fn log(&self) -> &EventLog {
@@ -79,17 +158,21 @@ impl CommandState {
         let Sent { origin, key, fingerprint } = sent;
         let idempotency =
             |key: IdempotencyKey| Idempotency { key: key.as_str().into(), fingerprint };
-        let origin = Origin {
-            actor,
+        let asked = Origin {
+            actor: actor.clone(),
             idempotency: key.map(idempotency),
             correlation: None,
             causation: None,
             trace: origin.trace.to_string(),
             ip: origin.ip,
-            user_agent: origin.user_agent,
+            user_agent: origin.user_agent.clone(),
         };
-        let Executed { outcome, positions, versions, replayed } =
-            self.executor.execute(command, origin).await.map_err(failed)?;
+        let executed = self.executor.execute(command, asked).await;
+        if let Err(ExecuteError::Refused(domain::Refusal::Forbidden)) = &executed {
+            let noted = Noted::refused(C::NAME, &origin).by(&actor).because("forbidden");
+            self.audit.note(noted);
+        }
+        let Executed { outcome, positions, versions, replayed } = executed.map_err(failed)?;
         Ok((outcome, Receipt { at: At(positions), tag: None, replayed, versions }))
     }
 
@@ -150,7 +233,7 @@ impl IntoResponseParts for Receipt {
             response = tag.into_response_parts(response)?;
         }
         if self.replayed {
-            let value = http::HeaderValue::from_static("true");
+            let value = HeaderValue::from_static("true");
             response.headers_mut().insert(IDEMPOTENT_REPLAYED, value);
         }
         Ok(response)
@@ -164,11 +247,13 @@ impl IntoResponseParts for Receipt {
     components(schemas(ProblemDocument, InvalidField)),
     modifiers(&Bearer),
     tags(
-        (name = "auth", description = "Registering, confirming an address, signing in"),
+        (name = "auth", description = "Registering, confirming an address, signing in; sessions"),
         (name = "providers", description = "Opening a shop; its hours, overrides and policy"),
         (name = "services", description = "What a shop offers"),
         (name = "appointments", description = "Booking, and what becomes of it"),
+        (name = "users", description = "What people say and show of themselves; how accounts stand"),
         (name = "notifications", description = "The notification feed"),
+        (name = "audit", description = "Who did what, for auditors"),
     )
 )]
 struct Document;
@@ -189,21 +274,24 @@ impl Modify for Bearer {
 
 /// The router, and its description.
 pub fn router(state: CommandState) -> (Router, utoipa::openapi::OpenApi) {
-    routes(&state.limits).with_state(state).split_for_parts()
+    routes(&state.limits, &state.pictures).with_state(state).split_for_parts()
 }
 
 /// The description alone, for the committed OpenAPI file: needs no log and no keys.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes(&Limits::off()).into_openapi()
+    routes(&Limits::off(), &Pictures::new()).into_openapi()
 }
 
-fn routes(limits: &Limits) -> OpenApiRouter<CommandState> {
+fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .merge(account::routes(limits))
+        .merge(auth::routes(limits))
+        .merge(session::routes())
+        .merge(account::routes())
         .merge(provider::routes())
         .merge(service::routes())
         .merge(appointment::routes())
         .merge(notification_feed::routes())
+        .merge(photo::routes(pictures))
 }
 
 #[cfg(test)]
@@ -229,10 +317,12 @@ mod tests {
                     assert!(content["application/problem+json"].is_object(), "{name} {status}");
                 }
                 let open = operation.get("security").is_none();
-                assert_eq!(open, path.starts_with("/api/auth/"), "{name}");
+                let getting_in =
+                    path.starts_with("/api/auth/") && !path.starts_with("/api/auth/sessions");
+                assert_eq!(open, getting_in, "{name}");
             }
         }
-        assert_eq!(names.len(), 18);
+        assert_eq!(names.len(), 37);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

@@ -54,13 +54,18 @@ async fn concerns(log: &EventLog, at: Position, account: AccountId) -> Result<bo
         return Ok(false);
     }
     let found = log.tail(at.partition, before, 1).await.map_err(|error| unreadable(&error))?;
-    let parties = found.first().and_then(|recorded| match &recorded.event {
-        Event::Appointment(event) => Some(event.parties()),
-        Event::Account(_) | Event::Provider(_) | Event::Agenda(_) | Event::NotificationFeed(_) => {
-            None
-        }
-    });
-    Ok(parties.is_some_and(|p| p.client == account || p.provider_account == account))
+    let parties = match found.first().map(|recorded| &recorded.event) {
+        Some(Event::Appointment(event)) => event.parties(),
+        Some(
+            Event::Account(_)
+            | Event::Session(_)
+            | Event::Provider(_)
+            | Event::Agenda(_)
+            | Event::NotificationFeed(_),
+        )
+        | None => return Ok(false),
+    };
+    Ok([parties.client, parties.provider_account].contains(&account))
 }
 
 /// Mark all of one's notifications as read.

@@ -1,4 +1,5 @@
-//! Password hashing: argon2id on a bounded number of blocking threads (K4).
+//! Password hashing: argon2id on a bounded number of blocking threads (K4). A bcrypt hash that was imported
+//! verifies too, and comes back as the argon2id hash to keep instead.
 //!
 //! Hashing takes tens of milliseconds of a core and 19 MiB on purpose. So only as many run at once as there
 //! are cores, a few more wait, and whoever comes then is told that we are busy; a flood of sign-ins cannot
@@ -22,6 +23,13 @@ const WAITING_PER_WORKER: usize = 16;
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Password(String);
+
+impl Password {
+    /// Whether it was typed the same again.
+    pub fn is(&self, again: &Attempt) -> bool {
+        self.0 == again.0
+    }
+}
 
 /// A password that is too short or too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +76,31 @@ macro_rules! schema_of_a_string {
 }
 schema_of_a_string!(Password Attempt);
 
+/// What trying a password came to.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// It is another one, or there is none.
+    Wrong,
+    /// It is the one.
+    Right,
+    /// It is the one; its hash is of another kind than we make, and is to be replaced by this one.
+    RightWith(String),
+}
+
+/// A hash is not printed.
+impl fmt::Debug for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wrong => "Wrong",
+            Self::Right => "Right",
+            Self::RightWith(_) => "RightWith(…)",
+        })
+    }
+}
+
+/// What a hash of ours begins with.
+const OURS: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+
 /// Hashes and verifies passwords. Cheap to clone.
 #[derive(Clone)]
 pub struct Passwords(Arc<Inner>);
@@ -113,13 +146,26 @@ impl Passwords {
     }
 
     /// Whether the password is the one of this hash; takes as long without one, and says no.
-    pub async fn verify(&self, attempt: Attempt, hash: Option<String>) -> Result<bool, Problem> {
+    pub async fn verify(&self, attempt: Attempt, hash: Option<String>) -> Result<Tried, Problem> {
         self.run(move |inner| {
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&inner.nobodys);
-            let hash = PasswordHash::new(hash).map_err(|error| Problem::internal(&error))?;
-            let same = inner.argon2.verify_password(attempt.0.as_bytes(), &hash).is_ok();
-            Ok(known && same)
+            let attempt = attempt.0.as_bytes();
+            let same = if hash.starts_with("$2") {
+                bcrypt::verify(attempt, hash).map_err(|error| internal(&error))?
+            } else {
+                let hash = PasswordHash::new(hash).map_err(|error| Problem::internal(&error))?;
+                inner.argon2.verify_password(attempt, &hash).is_ok()
+            };
+            if !(known && same) {
+                return Ok(Tried::Wrong);
+            }
+            if hash.starts_with(OURS) {
+                return Ok(Tried::Right);
+            }
+            let hash = inner.argon2.hash_password(attempt);
+            let hash = hash.map_err(|error| Problem::internal(&error))?;
+            Ok(Tried::RightWith(hash.to_string()))
         })
         .await?
     }
@@ -143,6 +189,12 @@ impl Passwords {
         });
         running.await.map_err(|error| Problem::internal(&error))
     }
+}
+
+/// bcrypt's error says what is wrong with the hash, never what it is.
+fn internal(error: &bcrypt::BcryptError) -> Problem {
+    tracing::error!(%error, "an imported password hash cannot be read");
+    Kind::Internal.into()
 }
 
 impl Default for Passwords {
@@ -169,12 +221,38 @@ mod tests {
     async fn a_hash_is_argon2id_salted_and_verifies_its_password_alone() {
         let passwords = Passwords::with_workers(2);
         let hash = passwords.hash(password("correct horse")).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(hash.starts_with(OURS), "{hash}");
         assert_ne!(hash, passwords.hash(password("correct horse")).await.unwrap());
         let verify = |text: &str, hash| passwords.verify(Attempt(text.to_owned()), hash);
-        assert!(verify("correct horse", Some(hash.clone())).await.unwrap());
-        assert!(!verify("correct horsf", Some(hash)).await.unwrap());
-        assert!(!verify("correct horse", None).await.unwrap());
+        assert_eq!(verify("correct horse", Some(hash.clone())).await.unwrap(), Tried::Right);
+        assert_eq!(verify("correct horsf", Some(hash)).await.unwrap(), Tried::Wrong);
+        assert_eq!(verify("correct horse", None).await.unwrap(), Tried::Wrong);
+    }
+
+    #[tokio::test]
+    async fn an_imported_hash_verifies_and_is_made_anew() {
+        let passwords = Passwords::with_workers(2);
+        // As libraries of Python, PHP and Node name it.
+        let verify = |text: &str, hash: &str| {
+            passwords.verify(Attempt(text.to_owned()), Some(hash.to_owned()))
+        };
+        for version in ["$2b$", "$2y$", "$2a$"] {
+            let hash = bcrypt::hash("correct horse", 4).unwrap().replacen("$2b$", version, 1);
+            let Tried::RightWith(ours) = verify("correct horse", &hash).await.unwrap() else {
+                panic!("{version} does not verify");
+            };
+            assert_eq!(verify("correct horse", &ours).await.unwrap(), Tried::Right);
+            assert_eq!(verify("correct horsf", &hash).await.unwrap(), Tried::Wrong);
+        }
+        let weak = Params::new(64, 1, 1, None).unwrap();
+        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, weak);
+        let weak = weak.hash_password(b"correct horse").unwrap().to_string();
+        let Tried::RightWith(ours) = verify("correct horse", &weak).await.unwrap() else {
+            panic!("weaker parameters stay");
+        };
+        assert!(ours.starts_with(OURS));
+        let broken = verify("correct horse", "$2b$10$broken").await.unwrap_err();
+        assert_eq!(broken.kind(), Kind::Internal);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! The command API against a real Postgres, in process.
 
+mod accounts;
 mod common;
 
 use common::{Answer, Api, TOMORROW_10, bearer};
@@ -329,6 +330,7 @@ async fn notifications_are_marked_once_they_exist() {
     assert!(marked.headers.contains_key("pontual-position"));
     let again = api.post_empty(&read(&position), Some(&ana)).await;
     assert_eq!(again.status, StatusCode::NO_CONTENT);
+    let caio = api.client("caio@example.com").await;
     let before = api.heads().await;
     for absent in ["0:0", "4095:1", "0:9223372036854775807", "60000:1"] {
         api.post_empty(&read(absent), Some(&ana)).await.is(404, "not-found");
@@ -337,8 +339,6 @@ async fn notifications_are_marked_once_they_exist() {
         api.post_empty(&read(wrong), Some(&ana)).await.is(400, "invalid-path");
     }
     api.post_empty(&read(&position), None).await.is(401, "sign-in-required");
-    let caio = api.client("caio@example.com").await;
-    let before = api.heads().await.max(before);
     api.post_empty(&read(&position), Some(&caio)).await.is(404, "not-found");
     assert_eq!(api.heads().await, before);
     let all = api.post_empty("/api/notifications/read-all", Some(&ana)).await;

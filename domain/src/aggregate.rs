@@ -22,12 +22,20 @@ pub enum StreamKind {
     Appointment,
     /// [`crate::notification_feed::NotificationFeed`]
     NotificationFeed,
+    /// [`crate::session::Session`]
+    Session,
 }
 
 impl StreamKind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Account, Self::Provider, Self::Agenda, Self::Appointment, Self::NotificationFeed];
+    pub const ALL: [Self; 6] = [
+        Self::Account,
+        Self::Provider,
+        Self::Agenda,
+        Self::Appointment,
+        Self::NotificationFeed,
+        Self::Session,
+    ];
 
     /// As stored in `aggregate_type`.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +45,7 @@ impl StreamKind {
             Self::Agenda => "Agenda",
             Self::Appointment => "Appointment",
             Self::NotificationFeed => "NotificationFeed",
+            Self::Session => "Session",
         }
     }
 }

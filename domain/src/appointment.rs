@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Days, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, signed_in};
+use crate::account::{self, Account, signed_in};
+use crate::actor::Actor;
 use crate::agenda::{Agenda, AgendaCommand, Occupation, Taking};
 use crate::aggregate::{Aggregate, Context, StreamId, StreamKind, aggregate};
 use crate::command::{Command, Stop, Target, View};
@@ -517,6 +518,7 @@ impl Command for RescheduleAppointment {
         booking.live("rescheduled")?;
         let terms = &booking.terms;
         let provider = view.load::<Provider>(terms.provider)?;
+        provider.open()?;
         let mut outcome = stands(self.appointment, booking);
         if self.start == booking.slot.start {
             return Ok(outcome);
@@ -571,13 +573,14 @@ impl Command for CancelAppointment {
         Target::stream::<Appointment>(self.appointment)
     }
 
+    /// Its parties; and Pontual itself, for a party that was erased.
     fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        party(view, self.appointment).map(drop)
+        canceller(view, self.appointment).map(drop)
     }
 
     fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let (booking, by) = party(view, self.appointment)?;
-        if booking.status.is_live() {
+        let (booking, by) = canceller(view, self.appointment)?;
+        if booking.status.is_live() && view.actor().account().is_some() {
             let provider = view.consult::<Provider>(booking.terms.provider)?;
             in_window(provider, booking, by, view.now())?;
         }
@@ -650,6 +653,23 @@ fn party<'a>(view: &View<'a>, appointment: AppointmentId) -> Result<(&'a Booking
     let booking = view.load::<Appointment>(appointment)?.booked()?;
     let side = booking.side_of(account).ok_or(Refusal::NotFound("appointment"))?;
     Ok((booking, side))
+}
+
+/// The booking, and the side that calls it off: the actor's, or that of a party who was erased and cannot any more.
+fn canceller<'a>(view: &View<'a>, appointment: AppointmentId) -> Result<(&'a Booking, Side), Stop> {
+    match view.actor() {
+        Actor::Anonymous | Actor::Account { .. } => party(view, appointment),
+        Actor::System(_) => {
+            let booking = view.load::<Appointment>(appointment)?.booked()?;
+            let Parties { provider: _, provider_account, client } = booking.terms.parties();
+            for (account, side) in [(client, Side::Client), (provider_account, Side::Provider)] {
+                if view.consult::<Account>(account)?.status == account::Status::Erased {
+                    return Ok((booking, side));
+                }
+            }
+            Err(Refusal::Forbidden.into())
+        }
+    }
 }
 
 /// The booking, for its provider; the client is told that this is not theirs to do.

@@ -54,6 +54,20 @@ pub trait Command: Send + Sync + 'static {
     fn decide(&self, view: &View<'_>) -> Result<Self::Outcome, Stop>;
 }
 
+/// One run of a command: the standing of whoever asks, the command's own rule, its decision. There is no
+/// other way to run one, so a deactivated account gets nothing done, whatever its token still says.
+pub fn run<C: Command>(command: &C, view: &View<'_>) -> Result<C::Outcome, Stop> {
+    crate::account::in_good_standing(view)?;
+    command.authorize(view)?;
+    command.decide(view)
+}
+
+/// What [`run`] will surely ask for.
+pub fn first_reads<C: Command>(command: &C, actor: &Actor) -> BTreeSet<StreamId> {
+    let sender = actor.account().map(StreamId::of::<crate::account::Account>);
+    command.reads().into_iter().chain(sender).collect()
+}
+
 /// What a command is aimed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -135,6 +149,10 @@ pub trait ClaimHasher: Send + Sync {
 pub enum SecretKind {
     /// An account's password hash, in PHC string form.
     PasswordHash,
+    /// SHA-256 of the token in an account's last mail to reset its password.
+    PasswordReset,
+    /// A session's [`crate::session::RefreshRecord`].
+    Refresh,
 }
 
 impl SecretKind {
@@ -142,6 +160,8 @@ impl SecretKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PasswordHash => "password-hash",
+            Self::PasswordReset => "password-reset",
+            Self::Refresh => "refresh",
         }
     }
 }
@@ -204,6 +224,10 @@ pub struct Changes {
     pub drop: BTreeSet<SecretKey>,
     /// Subjects whose data key must exist before this is appended (their first personal data).
     pub new_subjects: BTreeSet<SubjectId>,
+    /// Subjects whose data key is destroyed with this append; they never get another.
+    pub erase: BTreeSet<SubjectId>,
+    /// Whose data the sender's address and user agent are, where nobody is signed in.
+    pub origin_of: Option<SubjectId>,
     /// Streams it asked for that were not loaded.
     pub missing_streams: BTreeSet<StreamId>,
     /// Those whose id this command made: nobody else can have written them, so they need not be looked at. That
@@ -224,6 +248,8 @@ impl fmt::Debug for Changes {
             put,
             drop,
             new_subjects,
+            erase,
+            origin_of,
             missing_streams,
             begun,
             missing_claims,
@@ -236,6 +262,8 @@ impl fmt::Debug for Changes {
             .field("put", &put.keys())
             .field("drop", drop)
             .field("new_subjects", new_subjects)
+            .field("erase", erase)
+            .field("origin_of", origin_of)
             .field("missing_streams", missing_streams)
             .field("begun", begun)
             .field("missing_claims", missing_claims)
@@ -379,6 +407,18 @@ impl<'a> View<'a> {
     /// same append.
     pub fn new_subject(&self, subject: impl Into<SubjectId>) {
         self.changes.borrow_mut().new_subjects.insert(subject.into());
+    }
+
+    /// Destroys a subject's data key with the append: nobody can read their data any more, and they never
+    /// get another key.
+    pub fn erase_subject(&self, subject: impl Into<SubjectId>) {
+        self.changes.borrow_mut().erase.insert(subject.into());
+    }
+
+    /// Says whose data the sender's address and user agent are, where the sender proved who they are but is
+    /// not signed in. Else they would be kept as nobody's, and outlive the person's erasure.
+    pub fn sent_by(&self, subject: impl Into<SubjectId>) {
+        self.changes.borrow_mut().origin_of = Some(subject.into());
     }
 
     fn read<A: Aggregate>(&self, id: A::Id) -> Result<(Version, &'a A), Stop> {

@@ -8,6 +8,7 @@ use crate::aggregate::StreamKind;
 use crate::appointment::AppointmentEvent;
 use crate::notification_feed::NotificationFeedEvent;
 use crate::provider::ProviderEvent;
+use crate::session::SessionEvent;
 
 macro_rules! events {
     ($($kind:ident($event:ty)),* $(,)?) => {
@@ -65,4 +66,5 @@ events! {
     Agenda(AgendaEvent),
     Appointment(AppointmentEvent),
     NotificationFeed(NotificationFeedEvent),
+    Session(SessionEvent),
 }

@@ -131,6 +131,12 @@ ids! {
     CategoryId = "category";
     /// A signed-in session; takes the account's slot.
     SessionId = "session";
+    /// One request to reset a password; takes the account's slot.
+    ResetId = "password reset";
+    /// One request to change an address; takes the account's slot.
+    ChangeId = "email change";
+    /// A photo in the file store; takes its account's slot.
+    PhotoId = "photo";
     /// A command: derived from its idempotency key, or random without one.
     CommandId = "command";
     /// Whose personal data something is: an account or a guest.

@@ -21,6 +21,7 @@ pub mod personal;
 pub mod position;
 pub mod provider;
 mod refusal;
+pub mod session;
 pub mod slots;
 pub mod text;
 

@@ -30,6 +30,21 @@ pub struct Provider {
     pub schedule: Schedule,
     /// What it offers, by id; removed services are gone.
     pub services: BTreeMap<ServiceId, Service>,
+    /// Whether it can be found and booked.
+    pub doors: Doors,
+}
+
+/// Whether a shop can be found and booked. Its owner's account decides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doors {
+    /// Yes.
+    #[default]
+    Open,
+    /// Not while its owner is deactivated.
+    Paused,
+    /// Never again: its owner was erased.
+    Closed,
 }
 
 /// Who runs the shop and what it is called.
@@ -204,6 +219,12 @@ pub enum ProviderCommand {
     ChangeService(Service),
     /// Offer a service no longer.
     RemoveService(ServiceId),
+    /// Take no bookings while the owner is away.
+    Pause,
+    /// Take bookings again.
+    Resume,
+    /// Close for good.
+    Close,
 }
 
 /// What happened to a provider.
@@ -270,6 +291,12 @@ pub enum ProviderEvent {
         /// Which.
         service: ServiceId,
     },
+    /// It cannot be found or booked for now: its owner was deactivated.
+    ShopPaused {},
+    /// It can be found and booked again.
+    ShopResumed {},
+    /// It is closed for good: its owner was erased.
+    ShopClosed {},
 }
 
 aggregate!(Provider(ProviderId), ProviderCommand => ProviderEvent {
@@ -282,6 +309,9 @@ aggregate!(Provider(ProviderId), ProviderCommand => ProviderEvent {
     ServiceAdded = "1",
     ServiceChanged = "1",
     ServiceRemoved = "1",
+    ShopPaused = "1",
+    ShopResumed = "1",
+    ShopClosed = "1",
 });
 
 impl Provider {
@@ -293,9 +323,12 @@ impl Provider {
     /// would be one more that every reader has to be able to store.
     pub const OVERRIDE_REACH_DAYS: u32 = 3650;
 
-    /// The shop, if it was opened.
+    /// The shop, if it was opened and can be found and booked.
     pub fn open(&self) -> Result<&Shop, Refusal> {
-        self.shop.as_ref().ok_or(Refusal::NotFound("provider"))
+        self.shop
+            .as_ref()
+            .filter(|_| self.doors == Doors::Open)
+            .ok_or(Refusal::NotFound("provider"))
     }
 
     /// A service it offers.
@@ -338,9 +371,12 @@ impl Aggregate for Provider {
                 ProviderEvent::ServiceAdded { service },
             ]);
         }
-        let shop = self.open()?;
+        let shop = self.shop.as_ref().ok_or(Refusal::NotFound("provider"))?;
         let (changed, event) = match command {
             ProviderCommand::Open { .. } => return Ok(Vec::new()),
+            ProviderCommand::Pause => (self.doors == Doors::Open, ProviderEvent::ShopPaused {}),
+            ProviderCommand::Resume => (self.doors == Doors::Paused, ProviderEvent::ShopResumed {}),
+            ProviderCommand::Close => (self.doors != Doors::Closed, ProviderEvent::ShopClosed {}),
             ProviderCommand::ChangeProfile { business_name, hourly_rate } => (
                 business_name != shop.business_name || hourly_rate != shop.hourly_rate,
                 ProviderEvent::ProfileChanged { business_name, hourly_rate },
@@ -433,6 +469,9 @@ impl Aggregate for Provider {
             ProviderEvent::ServiceRemoved { service } => {
                 self.services.remove(service);
             }
+            ProviderEvent::ShopPaused {} => self.doors = Doors::Paused,
+            ProviderEvent::ShopResumed {} => self.doors = Doors::Open,
+            ProviderEvent::ShopClosed {} => self.doors = Doors::Closed,
         }
     }
 }

@@ -18,6 +18,18 @@ pub enum Refusal {
     /// The account's address was not confirmed yet.
     #[error("the account's email address is not confirmed")]
     EmailNotConfirmed,
+    /// Address and password do not belong together, or no longer do.
+    #[error("the address or the password is wrong")]
+    InvalidCredentials,
+    /// The account was deactivated (`S3-28`).
+    #[error("the account is deactivated")]
+    AccountDeactivated,
+    /// A link from a mail was used, replaced by a newer one, or is too old.
+    #[error("the link is not valid any more")]
+    InvalidLink,
+    /// The session was ended, or is too old.
+    #[error("the session has ended")]
+    SessionEnded,
     /// The idempotency key began this very thing longer ago than its answer is kept.
     #[error("the idempotency key was used long ago")]
     KeySpent,

@@ -51,14 +51,16 @@ fn bounded(
     if length < min || length > max {
         return Err(InvalidText::Length { what, min, max });
     }
-    let bad = |c: char| {
-        (c.is_control() && !(lines && matches!(c, '\n' | '\t')))
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
+    let bad = |c: char| is_control(c) && !(lines && matches!(c, '\n' | '\t'));
     if text.chars().any(bad) {
         return Err(InvalidText::Control { what });
     }
     Ok(text.to_owned())
+}
+
+/// Control characters, bidirectional overrides, the byte order mark.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 macro_rules! texts {
@@ -123,8 +125,28 @@ texts! {
     Description("description", 1..=4000; lines true);
     /// A note or a reason, lines allowed.
     Note("note", 1..=2000; lines true);
+    /// An IP address, as a person reads it.
+    IpText("ip", 2..=45, |text| check_ip(text));
+    /// What a client calls itself; see [`UserAgent::of`].
+    UserAgent("user_agent", 1..=512);
     /// The name of a provider's page in a URL (`S3-13`: at most 100): `a-z`, `0-9` and inner hyphens.
     Slug("slug", 3..=100, |text| check_slug(text));
+}
+
+impl UserAgent {
+    /// What can be kept of a header: cut to length, without control characters. A strange browser must not
+    /// keep anybody from signing in.
+    pub fn of(header: &str) -> Option<Self> {
+        let plain: String =
+            header.chars().filter(|c| !is_control(*c)).take(Self::LENGTH.1).collect();
+        plain.parse().ok()
+    }
+}
+
+impl From<std::net::IpAddr> for IpText {
+    fn from(ip: std::net::IpAddr) -> Self {
+        Self(ip.to_canonical().to_string())
+    }
 }
 
 /// Path segments that can never be a provider's page (K11).
@@ -162,6 +184,12 @@ fn check_email(text: String) -> Result<String, InvalidText> {
     };
     let domain_ok = domain.contains('.') && domain.split('.').all(label_ok);
     if local_ok && domain_ok { Ok(text) } else { Err(wrong) }
+}
+
+fn check_ip(text: String) -> Result<String, InvalidText> {
+    let wrong = InvalidText::Form { what: "ip", form: "an IP address" };
+    let ip: std::net::IpAddr = text.parse().map_err(|_| wrong)?;
+    Ok(IpText::from(ip).0)
 }
 
 fn check_phone(text: String) -> Result<String, InvalidText> {
@@ -243,6 +271,16 @@ mod tests {
         ] {
             assert!(wrong.parse::<Slug>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn whatever_a_client_calls_itself_can_be_kept() {
+        assert_eq!(UserAgent::of("Mozilla/5.0\r\n (X11)").unwrap().as_str(), "Mozilla/5.0 (X11)");
+        assert_eq!(UserAgent::of(&"x".repeat(5000)).unwrap().as_str().len(), 512);
+        assert_eq!(UserAgent::of(" \u{202e}\0 "), None);
+        let mapped: IpText = "::ffff:203.0.113.9".parse().unwrap();
+        assert_eq!(mapped.as_str(), "203.0.113.9");
+        assert!("203.0.113".parse::<IpText>().is_err());
     }
 
     #[test]

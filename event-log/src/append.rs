@@ -31,7 +31,8 @@ pub struct Append {
     pub metadata: Metadata,
     /// Where the command came from; sealed into the metadata.
     pub origin: OpenedOrigin,
-    /// Whose data the origin is; the first new subject's, or nobody's, if `None`.
+    /// Whose data the origin is; if `None`, the first new subject's, the first of the events' subjects', the account's
+    /// that the events are of, or nobody's.
     pub origin_of: Option<SubjectId>,
     /// Events per stream, with the version the stream must have. A stream stands here once.
     pub streams: Vec<StreamAppend>,
@@ -311,15 +312,17 @@ impl Core {
                 payloads.push(payload);
             }
         }
-        // Whose address and program it was: the actor's; of an anonymous command, that of the account it is about, so that
-        // erasing the person erases this too.
-        let about = || {
-            let account = |s: &StreamAppend| s.stream.kind == StreamKind::Account;
-            let found = request.streams.iter().find(|s| account(s));
-            found.map(|s| SubjectId::trusted(s.stream.id))
+        // Who signs in or confirms an address is nobody yet, but it is the account's person as far as anybody can tell.
+        let of_account = || {
+            let accounts = request.streams.iter().map(|append| append.stream);
+            let mut accounts = accounts.filter(|stream| stream.kind == StreamKind::Account);
+            accounts.next().map(|stream| SubjectId::trusted(stream.id))
         };
-        let new = || request.new_subjects.first().copied();
-        let whose = request.origin_of.or_else(new).or_else(about);
+        let whose = request
+            .origin_of
+            .or_else(|| request.new_subjects.first().copied())
+            .or_else(|| subjects.first().copied())
+            .or_else(of_account);
         let has_origin = request.origin != OpenedOrigin::default();
         if has_origin {
             subjects.extend(whose);

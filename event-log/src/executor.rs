@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use domain::actor::Actor;
 use domain::aggregate::{StreamId, StreamKind, Version};
-use domain::command::{Changes, ClaimKey, Command, Facts, Loaded, Stop, Target, View};
+use domain::command::{self, Changes, ClaimKey, Command, Facts, Loaded, Stop, Target, View};
 use domain::ids::{Mint, SubjectId};
 use domain::position::PositionToken;
 use domain::{Instant, Refusal};
@@ -213,6 +213,8 @@ struct World {
     streams: HashMap<StreamId, Loaded>,
     held: HashMap<StreamId, Held>,
     claims: HashMap<ClaimKey, Option<Uuid>>,
+    /// Streams this command begins.
+    begun: BTreeSet<StreamId>,
     /// Whether a refusal may be answered from it: see the module's documentation.
     settled: bool,
 }
@@ -266,7 +268,7 @@ impl<'a, C: Command> Run<'a, C> {
 
     async fn finish(&mut self) -> Result<Executed<C::Outcome>, ExecuteError> {
         // With everything in one read, and the command's row, a refusal would be settled already.
-        let reads: BTreeSet<StreamId> = self.command.reads().into_iter().collect();
+        let reads = command::first_reads(self.command, &self.origin.actor);
         self.world.settled = !self.has_key();
         if let Some(stored) = self.load(reads, BTreeSet::new(), self.has_key()).await? {
             return self.replay(stored);
@@ -285,6 +287,7 @@ impl<'a, C: Command> Run<'a, C> {
                     self.world.settled &= begun.is_empty() || !self.has_key();
                     for stream in begun {
                         self.world.put(stream, Held::fresh(stream));
+                        self.world.begun.insert(stream);
                     }
                     self.load(missing_streams, missing_claims, false).await?;
                 }
@@ -322,7 +325,7 @@ impl<'a, C: Command> Run<'a, C> {
         let now = self.world.last_recorded().map_or(now, |last| now.max(last));
         let facts = facts(self.log, &self.origin.actor, self.mint.clone(), now, &self.world);
         let view = View::new(&facts);
-        let verdict = self.command.authorize(&view).and_then(|()| self.command.decide(&view));
+        let verdict = command::run(self.command, &view);
         (verdict, view.into_changes())
     }
 
@@ -441,11 +444,16 @@ impl<'a, C: Command> Run<'a, C> {
             Ok(fresh) => {
                 let recorded_at = fresh.appended.recorded_at;
                 for (stream, events) in append::place(&self.log.core, &request, &fresh.before) {
+                    // What was only just begun is seldom asked for within the minute it would be kept.
+                    if self.world.begun.contains(&stream) {
+                        continue;
+                    }
                     let Some(mut held) = self.world.held.remove(&stream) else { continue };
                     // Else the state is shared with the facts, and copied needlessly.
                     self.world.streams.remove(&stream);
                     let follow = events.iter().map(|(n, at, event)| (*n, *at, recorded_at, *event));
-                    if held.extend(stream, follow) {
+                    // Whoever was just erased must not stay readable in memory.
+                    if request.erase.is_empty() && held.extend(stream, follow) {
                         self.log.core.hot.keep(stream, &held);
                     }
                 }
@@ -480,6 +488,8 @@ impl<'a, C: Command> Run<'a, C> {
             put,
             drop,
             new_subjects,
+            erase,
+            origin_of,
             missing_streams: _,
             begun: _,
             missing_claims: _,
@@ -505,7 +515,7 @@ impl<'a, C: Command> Run<'a, C> {
                 origin: String::new(),
             },
             origin: OpenedOrigin { ip: *ip, user_agent: user_agent.clone() },
-            origin_of: actor.account().map(SubjectId::from),
+            origin_of: actor.account().map(SubjectId::from).or(origin_of),
             streams: appends
                 .into_iter()
                 .map(|(stream, (expected, events))| StreamAppend { stream, expected, events })
@@ -517,7 +527,7 @@ impl<'a, C: Command> Run<'a, C> {
             put: put.into_iter().collect(),
             drop: drop.into_iter().collect(),
             new_subjects,
-            erase: BTreeSet::new(),
+            erase,
         }
     }
 
@@ -579,6 +589,8 @@ fn is_empty(changes: &Changes) -> bool {
         put,
         drop,
         new_subjects,
+        erase,
+        origin_of: _,
         missing_streams: _,
         begun: _,
         missing_claims: _,
@@ -589,6 +601,7 @@ fn is_empty(changes: &Changes) -> bool {
         && put.is_empty()
         && drop.is_empty()
         && new_subjects.is_empty()
+        && erase.is_empty()
 }
 
 fn parse_stream(text: &str) -> Option<StreamId> {

@@ -10,13 +10,14 @@ use domain::appointment::Appointment;
 use domain::event::Event;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::Provider;
+use domain::session::Session;
 
 /// An aggregate of the type its stream's kind says.
 pub(crate) type State = Arc<dyn Any + Send + Sync>;
 
 /// The form snapshots are written in. Raise it whenever an aggregate's fields change: snapshots of another
 /// form are not read, and replaced when their stream is next loaded.
-pub(crate) const SNAPSHOT_FORM: &str = "1";
+pub(crate) const SNAPSHOT_FORM: &str = "2";
 
 macro_rules! kinds {
     ($($kind:ident),* $(,)?) => {
@@ -56,7 +57,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Account, Provider, Agenda, Appointment, NotificationFeed);
+kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session);
 
 const KIND_DECIDES: &str = "a stream's kind decides its aggregate's type";
 

@@ -17,7 +17,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::command::{ClaimHasher, ClaimKey, ClaimKind, SecretKey};
+use domain::Instant;
+use domain::command::{ClaimHasher, ClaimKey, ClaimKind, SecretKey, SecretKind};
 use domain::ids::RoutingSlot;
 use domain::position::{Partition, PartitionCount, Position, PositionToken};
 use sqlx::{PgPool, Row as _};
@@ -434,6 +435,37 @@ impl EventLog {
                         SELECT ctid FROM commands WHERE partition = $1 AND recorded_at < $2 LIMIT $3))",
                 )
                 .bind(small(partition))
+                .bind(before)
+                .bind(SLICE)
+                .execute(&self.core.pool)
+                .await?
+                .rows_affected();
+                purged += slice;
+                if slice == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(purged)
+    }
+
+    /// Drops the records of refresh tokens that can no longer be used, of sessions nobody signed out of: they
+    /// expired before this. Says how many. Works in slices, so that it holds no lock for long.
+    pub async fn purge_refresh_records(&self, before: Instant) -> Result<u64, LogError> {
+        const SLICE: i64 = 5_000;
+        let mut purged = 0;
+        for partition in self.partitions().all() {
+            loop {
+                let slice = sqlx::query(
+                    // CASE, so that no other secret is read as a record. One that is rotated meanwhile has
+                    // another ctid, and stays.
+                    "DELETE FROM secrets WHERE ctid = ANY (ARRAY(
+                        SELECT ctid FROM secrets WHERE partition = $1 AND CASE WHEN kind = $2 THEN
+                            (convert_from(value, 'UTF8')::json ->> 'expires_at')::timestamptz < $3
+                        END LIMIT $4))",
+                )
+                .bind(small(partition))
+                .bind(SecretKind::Refresh.as_str())
                 .bind(before)
                 .bind(SLICE)
                 .execute(&self.core.pool)

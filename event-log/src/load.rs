@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant as Monotonic;
 
 use domain::Instant;
-use domain::aggregate::{Aggregate, StreamId, Version};
+use domain::aggregate::{Aggregate, StreamId, StreamKind, Version};
 use domain::command::ClaimKey;
 use domain::event::Event;
 use domain::ids::{RoutingSlot, SubjectId};
@@ -127,6 +127,15 @@ impl Hot {
 
     pub(crate) fn forget(&self, stream: StreamId) {
         if let Some(cache) = &self.0 {
+            cache.remove(&stream);
+        }
+    }
+
+    /// Forgets an aggregate that is known to have moved on.
+    fn outdate(&self, stream: StreamId, version: Version) {
+        if let Some(cache) = &self.0
+            && cache.get(&stream).is_some_and(|kept| kept.version < version)
+        {
             cache.remove(&stream);
         }
     }
@@ -403,10 +412,15 @@ impl Core {
         Ok(all)
     }
 
-    /// Rows of the events table, decoded.
+    /// Rows of the events table, decoded. What is read of an account makes an older one in memory be forgotten:
+    /// whoever was deactivated elsewhere gets nothing done here either, as soon as any follower of this
+    /// process has come that far, and not only when memory fades.
     async fn recorded(&self, rows: &[PgRow]) -> Result<Vec<Recorded>, LogError> {
         let raws = rows.iter().map(codec::raw_event).collect::<Result<Vec<_>, _>>()?;
         let keys = self.keys_of(raws.iter().map(|raw| raw.payload)).await?;
+        for raw in raws.iter().filter(|raw| raw.stream.kind == StreamKind::Account) {
+            self.hot.outdate(raw.stream, raw.sequence);
+        }
         raws.iter().map(|raw| Ok(codec::recorded(raw, self.decode(raw, &keys)?)?)).collect()
     }
 
@@ -506,6 +520,49 @@ impl EventLog {
             .bind(stream.id)
             .bind(big(after))
             .bind(i32::try_from(limit).unwrap_or(i32::MAX));
+        let rows = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
+        self.core.recorded(&rows).await
+    }
+
+    /// The position of a partition's last event that was recorded before an instant; 0 if there is none. Found by
+    /// bisection: positions have no gaps, and `recorded_at` never decreases.
+    pub async fn position_before(
+        &self,
+        partition: Partition,
+        instant: Instant,
+    ) -> Result<u64, LogError> {
+        let (mut before, mut after) = (0, self.head(partition).await? + 1);
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            let query = sqlx::query_scalar::<_, Instant>(
+                "SELECT recorded_at FROM events WHERE partition = $1 AND position = $2",
+            )
+            .bind(small(partition))
+            .bind(big(middle));
+            let recorded_at = self.core.bounded(query.fetch_one(&self.core.pool)).await?;
+            if recorded_at < instant { before = middle } else { after = middle }
+        }
+        Ok(before)
+    }
+
+    /// Events of streams of these kinds after a position of a partition, in order; others are not even decoded.
+    pub async fn tail_of(
+        &self,
+        kinds: &[StreamKind],
+        partition: Partition,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let sql = format!(
+            "SELECT {} FROM events WHERE partition = $1 AND position > $2 AND aggregate_type = ANY ($3) \
+             ORDER BY position LIMIT $4",
+            codec::EVENT_COLUMNS
+        );
+        let query = sqlx::query(&sql)
+            .bind(small(partition))
+            .bind(big(after))
+            .bind(kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>())
+            .bind(i64::from(limit));
         let rows = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
         self.core.recorded(&rows).await
     }

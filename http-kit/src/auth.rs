@@ -5,7 +5,8 @@
 //! without the header it is anonymous; with a token that is forged, expired or meant for somebody else it
 //! is `401 invalid-token`, even where being anonymous would do, so that nobody acts as someone they are
 //! not. Verified tokens are remembered by their hash until they expire, because a signature costs tens of
-//! microseconds. Nothing is stored: after a crash the same tokens verify again.
+//! microseconds; whether their session has ended meanwhile is asked each time ([`Revocations`]). Nothing is
+//! stored: after a crash the same tokens verify again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::Instant;
 use domain::actor::{Actor, Role};
@@ -27,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::problem::{Kind, Problem};
+use crate::revocations::Revocations;
 
 /// The longest an access token may live (K15).
 pub const LIFETIME_MAX: Duration = Duration::from_secs(15 * 60);
@@ -62,12 +66,35 @@ impl Names {
     }
 }
 
+/// The header of our tokens, and nothing beside: no key or address of one (`jwk`, `jku`, `x5u`), no other form of the
+/// payload (`b64`, `zip`), no extension that must be understood (`crit`, RFC 7515), no name twice.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExactHeader {
+    alg: String,
+    typ: String,
+    kid: String,
+}
+
+impl ExactHeader {
+    /// The header of a token of ours; whether it is signed is another question.
+    fn of(token: &str) -> Option<Self> {
+        let (header, _) = token.split_once('.')?;
+        let json = URL_SAFE_NO_PAD.decode(header).ok()?;
+        let header: Self = serde_json::from_slice(&json).ok()?;
+        (header.alg == "EdDSA" && header.typ == TOKEN_TYPE).then_some(header)
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
     aud: String,
     sub: AccountId,
     sid: SessionId,
+    /// The generation of the account's credentials.
+    #[serde(rename = "gen")]
+    generation: u32,
     roles: Vec<Role>,
     iat: i64,
     nbf: i64,
@@ -101,6 +128,15 @@ impl PublicKey {
         let key = DecodingKey::from_ed_pem(pem).map_err(KeyError::Form)?;
         let jwk = Jwk::from_decoding_key(&key, Some(Algorithm::EdDSA)).map_err(KeyError::Form)?;
         Self::new(jwk)
+    }
+
+    /// From several SPKI PEMs, one behind the other: the keys of before some rotations.
+    pub fn all_from_pem(pems: &str) -> Result<Vec<Self>, KeyError> {
+        const END: &str = "-----END PUBLIC KEY-----";
+        pems.split_inclusive(END)
+            .filter(|pem| !pem.trim().is_empty())
+            .map(|pem| Self::from_pem(pem.trim().as_bytes()))
+            .collect()
     }
 
     /// Its id: the RFC 7638 thumbprint.
@@ -168,11 +204,12 @@ impl Signer {
         Verifier::new(keys, self.names.clone(), Arc::clone(&self.now))
     }
 
-    /// A token for a session.
+    /// A token for a session that was started under this generation of the account's credentials.
     pub fn issue(
         &self,
         account: AccountId,
         session: SessionId,
+        generation: u32,
         roles: &[Role],
     ) -> Result<Issued, KeyError> {
         let now = (self.now)().timestamp();
@@ -181,6 +218,7 @@ impl Signer {
             aud: self.names.audience.clone(),
             sub: account,
             sid: session,
+            generation,
             roles: roles.to_vec(),
             iat: now,
             nbf: now,
@@ -205,13 +243,17 @@ impl fmt::Debug for Signer {
 pub struct Verified {
     /// Whose it is, and what they may be.
     pub actor: Actor,
+    /// Whose it is.
+    pub account: AccountId,
     /// The session it was issued to.
     pub session: SessionId,
+    /// The generation of the account's credentials that session was started under.
+    pub generation: u32,
     /// From when on it proves nothing.
     pub expires_at: Instant,
 }
 
-/// A token that proves nothing: forged, expired, not yet good, or not for us. Why is not said.
+/// A token that proves nothing: forged, expired, not yet good, revoked, or not for us. Why is not said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the access token is not valid")]
 pub struct InvalidToken;
@@ -232,6 +274,7 @@ struct Inner {
     now: Now,
     validation: Validation,
     verified: Cache<[u8; 32], Arc<Verified>>,
+    revocations: Revocations,
 }
 
 impl Verifier {
@@ -246,7 +289,13 @@ impl Verifier {
         validation.validate_nbf = false;
         let verified = Cache::builder().max_capacity(REMEMBERED).time_to_live(LIFETIME_MAX).build();
         let keys = keys.into_iter().map(|key| (key.kid.clone(), key)).collect();
-        Self(Arc::new(Inner { keys, names, now, validation, verified }))
+        let revocations = Revocations::new();
+        Self(Arc::new(Inner { keys, names, now, validation, verified, revocations }))
+    }
+
+    /// What it holds for void; whoever follows the log tells them.
+    pub fn revocations(&self) -> &Revocations {
+        &self.0.revocations
     }
 
     /// What a token proves.
@@ -256,11 +305,19 @@ impl Verifier {
         }
         let now = (self.0.now)();
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(verified) = self.0.verified.get(&hash) {
-            return if now < verified.expires_at { Ok(verified) } else { Err(InvalidToken) };
+        let verified = match self.0.verified.get(&hash) {
+            Some(verified) if now < verified.expires_at => verified,
+            Some(_) => return Err(InvalidToken),
+            None => {
+                let verified = Arc::new(self.0.decode(token, now).ok_or(InvalidToken)?);
+                self.0.verified.insert(hash, Arc::clone(&verified));
+                verified
+            }
+        };
+        let Verified { account, session, generation, .. } = *verified;
+        if self.0.revocations.void(account, session, generation) {
+            return Err(InvalidToken);
         }
-        let verified = Arc::new(self.0.decode(token, now).ok_or(InvalidToken)?);
-        self.0.verified.insert(hash, Arc::clone(&verified));
         Ok(verified)
     }
 
@@ -272,7 +329,7 @@ impl Verifier {
     }
 
     /// What the `Authorization` header proves; `None` without one.
-    fn of_headers(&self, headers: &HeaderMap) -> Result<Option<Arc<Verified>>, InvalidToken> {
+    pub fn of_headers(&self, headers: &HeaderMap) -> Result<Option<Arc<Verified>>, InvalidToken> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
@@ -295,17 +352,14 @@ impl fmt::Debug for Verifier {
 
 impl Inner {
     fn decode(&self, token: &str, now: Instant) -> Option<Verified> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        // A `crit` header names extensions that must be understood; we understand none (RFC 7515).
-        if header.typ.as_deref() != Some(TOKEN_TYPE) || header.crit.is_some() {
-            return None;
-        }
-        let key = self.keys.get(header.kid.as_deref()?)?;
+        let key = self.keys.get(&ExactHeader::of(token)?.kid)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation).ok()?.claims;
         let expires_at = check_times(&claims, now)?;
         Some(Verified {
             actor: Actor::Account { id: claims.sub, roles: claims.roles },
+            account: claims.sub,
             session: claims.sid,
+            generation: claims.generation,
             expires_at,
         })
     }
@@ -329,6 +383,23 @@ pub struct SignedIn(pub Actor);
 /// The account that sends the request, or anonymous. A token that is there must be good.
 #[derive(Debug, Clone)]
 pub struct MaybeSignedIn(pub Actor);
+
+/// All that the token of the request proves; anonymous ones are `401 sign-in-required`.
+#[derive(Debug, Clone)]
+pub struct InSession(pub Arc<Verified>);
+
+impl<S> FromRequestParts<S> for InSession
+where
+    S: Send + Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let verified = Verifier::from_ref(state).of_headers(&parts.headers)?;
+        verified.map(Self).ok_or_else(|| Kind::SignInRequired.into())
+    }
+}
 
 impl<S> FromRequestParts<S> for SignedIn
 where
@@ -365,8 +436,6 @@ mod tests {
     use axum::Router;
     use axum::body::Body;
     use axum::routing::get;
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use domain::ids::{Mint, RoutingSlot};
     use http::header::WWW_AUTHENTICATE;
     use http::{Request, StatusCode};
@@ -414,7 +483,7 @@ mod tests {
 
     fn claims() -> Value {
         json!({
-            "iss": "https://pontual.test", "aud": "pontual", "sub": account(), "sid": session(),
+            "iss": "https://pontual.test", "aud": "pontual", "sub": account(), "sid": session(), "gen": 1,
             "roles": ["client"], "iat": START, "nbf": START, "exp": START + 900,
         })
     }
@@ -459,7 +528,7 @@ mod tests {
         let (now, seconds) = clock();
         let signer = Signer::from_pem(&pem(1), names(), now).unwrap();
         let app = app(signer.verifier([]));
-        let issued = signer.issue(account(), session(), &[Role::Client]).unwrap();
+        let issued = signer.issue(account(), session(), 1, &[Role::Client]).unwrap();
         let bearer = format!("Bearer {}", issued.token);
         assert_eq!(issued.expires_in, LIFETIME_MAX);
         assert_eq!(ask(&app, "/", Some(&bearer)).await.status(), StatusCode::OK);
@@ -544,6 +613,8 @@ mod tests {
             ("an id that is none", with("sub", json!("1"))),
             ("no subject", without("sub")),
             ("no session", without("sid")),
+            ("no generation", without("gen")),
+            ("a generation that is none", with("gen", json!(-1))),
             ("no expiry", without("exp")),
             ("no not-before", without("nbf")),
             ("no issuer", without("iss")),
@@ -576,10 +647,10 @@ mod tests {
         let new = Signer::from_pem(&pem(2), names(), now).unwrap();
         let verifier = new.verifier([old.public_key().clone()]);
         for signer in [&old, &new] {
-            let token = signer.issue(account(), session(), &[Role::Client]).unwrap().token;
+            let token = signer.issue(account(), session(), 1, &[Role::Client]).unwrap().token;
             let verified = verifier.verify(&token).unwrap();
             assert_eq!(verified.actor.account(), Some(account()));
-            assert_eq!(verified.session, session());
+            assert_eq!((verified.session, verified.generation), (session(), 1));
         }
         let jwks = serde_json::to_value(verifier.jwks()).unwrap();
         assert_eq!(jwks["keys"].as_array().unwrap().len(), 2);
@@ -587,6 +658,42 @@ mod tests {
         assert_eq!((&key["kty"], &key["crv"]), (&json!("OKP"), &json!("Ed25519")));
         assert_eq!((&key["use"], &key["alg"]), (&json!("sig"), &json!("EdDSA")));
         assert!(key.get("d").is_none());
+    }
+
+    #[test]
+    fn a_token_is_void_once_its_session_ended_or_its_credentials_were_replaced() {
+        let (now, _) = clock();
+        let signer = Signer::from_pem(&pem(1), names(), now).unwrap();
+        let issue = |session, generation| {
+            signer.issue(account(), session, generation, &[Role::Client]).unwrap().token
+        };
+        let other: SessionId = Mint::new([3; 32]).id(RoutingSlot::from_bits(1), 0);
+        let (first, second) = (issue(session(), 1), issue(other, 1));
+        let verifier = signer.verifier([]);
+        assert!(verifier.verify(&first).is_ok() && verifier.verify(&second).is_ok());
+        verifier.revocations().end(session());
+        assert_eq!(verifier.verify(&first), Err(InvalidToken), "though it was remembered");
+        assert!(verifier.verify(&second).is_ok());
+        verifier.revocations().require(account(), 2);
+        assert_eq!(verifier.verify(&second), Err(InvalidToken));
+        assert!(verifier.verify(&issue(other, 2)).is_ok());
+    }
+
+    #[test]
+    fn keys_of_before_several_rotations_are_read_from_one_text() {
+        let pem_of = |seed: u8| {
+            let mut der = hex_bytes("302a300506032b6570032100");
+            let jwk = Signer::from_pem(&pem(seed), names(), clock().0).unwrap().public.jwk;
+            let jwk = serde_json::to_value(jwk).unwrap();
+            der.extend(URL_SAFE_NO_PAD.decode(jwk["x"].as_str().unwrap()).unwrap());
+            let text = base64::engine::general_purpose::STANDARD.encode(der);
+            format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+        };
+        let keys = PublicKey::all_from_pem(&format!("{}\n{}\n", pem_of(1), pem_of(2))).unwrap();
+        let kid = |seed| Signer::from_pem(&pem(seed), names(), clock().0).unwrap().public.kid;
+        assert_eq!(keys.iter().map(PublicKey::kid).collect::<Vec<_>>(), [kid(1), kid(2)]);
+        assert!(PublicKey::all_from_pem("").unwrap().is_empty());
+        assert!(PublicKey::all_from_pem(&format!("{}x", pem_of(1))).is_err());
     }
 
     #[test]

@@ -95,6 +95,7 @@ const FIXED: &[(&str, &str)] = &[
     ("is not a parameter of this request", "não é um parâmetro desta requisição"),
     (UNKNOWN_FORM, "não tem o formato necessário"),
     ("must be given once", "deve ser informado uma única vez"),
+    ("is not the password of this account", "não é a senha desta conta"),
     ("not a position token", "não é uma posição do log"),
     ("not a cursor of this list", "não é um cursor desta lista"),
     (
@@ -109,6 +110,7 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 const FORMS: &[(&str, &str)] = &[
+    ("be the same as password", "igual a password"),
     ("be an address such as ana@example.com", "um endereço como ana@example.com"),
     ("be digits, spaces and +-().", "dígitos, espaços e +-()."),
     (

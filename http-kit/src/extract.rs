@@ -39,6 +39,9 @@ const DRAIN_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long the largest body may take; the request's own time ends soon after.
+const BODY_TIMEOUT_MAX: Duration = Duration::from_secs(25);
+
 /// How long the rest of a body that is too large is read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -206,7 +209,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         }
         Ok(())
     };
-    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+    match tokio::time::timeout(patience(limit), reading).await {
         Ok(Ok(())) => Ok(first.unwrap_or_else(|| whole.freeze())),
         Ok(Err(Some(kind))) => Err(kind.into()),
         Ok(Err(None)) => {
@@ -215,6 +218,12 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         }
         Err(_) => Err(Kind::RequestTimeout.into()),
     }
+}
+
+/// A larger body may take longer: a second more for each half megabyte, at most [`BODY_TIMEOUT_MAX`].
+fn patience(limit: usize) -> Duration {
+    let seconds = u64::try_from(limit / (512 * 1024)).unwrap_or_default();
+    (BODY_TIMEOUT + Duration::from_secs(seconds)).min(BODY_TIMEOUT_MAX)
 }
 
 async fn drain(mut body: Body) {
@@ -355,6 +364,11 @@ impl IdempotencyKey {
     /// The key.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A key nobody has used: for a command whose row must be written in any case.
+    pub fn mint() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
     }
 
     fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {

@@ -1,11 +1,14 @@
 //! What stands before both APIs' routers: origin, limits, deadline, problems, headers, measures.
 //!
 //! A request to `/api/nowhere` passes here like any other: its trace id and address are worked out, it is
-//! counted against the address's quota, the router answers a bare 404, and that leaves as a problem
-//! document in the caller's language with the security headers and `Pontual-Trace`. A handler that panics
-//! is a `500 internal`, one that takes too long a `503 timed-out`. Nothing here outlives the request.
+//! counted against the quotas of its address and, with a good token, of its account, the router answers a bare
+//! 404, and that leaves as a problem document in the caller's language with the security headers and
+//! `Pontual-Trace`. A handler that panics is a `500 internal`, one that takes too long a `503 timed-out`. CORS
+//! stands outside of all that can refuse, so that a page can read a refusal, and answers preflights, which are
+//! not counted. Nothing here outlives the request.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +16,15 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use domain::ids::AccountId;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+use crate::auth::Verifier;
 use crate::headers::{self, PONTUAL_TRACE};
-use crate::limits::{Limits, Rule};
+use crate::limits::{self, Limits, Rule};
 use crate::origin::{RequestOrigin, TrustedProxies};
 use crate::problem::{Kind, PROBLEM_JSON, Problem};
 
@@ -35,6 +40,8 @@ pub struct Front {
     pub cors_origins: Vec<HeaderValue>,
     /// The rate limits.
     pub limits: Limits,
+    /// Whose tokens count against their account, too; without it only addresses are counted.
+    pub verifier: Option<Verifier>,
     /// How long a request may take.
     pub timeout: Duration,
 }
@@ -46,20 +53,26 @@ impl Front {
             trusted_proxies: TrustedProxies::default(),
             cors_origins: Vec::new(),
             limits,
+            verifier: None,
             timeout: REQUEST_TIMEOUT,
         }
     }
 
     /// Stands before a router, once all its routes are there.
     pub fn before(self, router: Router) -> Router {
-        let mut router = router.layer(CatchPanicLayer::custom(panicked));
-        if !self.cors_origins.is_empty() {
-            router = router.layer(headers::cors(self.cors_origins.clone()));
+        let cors = headers::cors(&self.cors_origins);
+        let front = Arc::new(self);
+        let mut router = router
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn_with_state(Arc::clone(&front), admit));
+        if let Some(cors) = cors {
+            router = router.layer(cors);
         }
-        router.layer(middleware::from_fn_with_state(Arc::new(self), stand))
+        router.layer(middleware::from_fn_with_state(front, stand))
     }
 }
 
+/// Outermost: who asks, and how they are answered.
 async fn stand(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let origin = RequestOrigin::of(request.headers(), request.extensions(), &front.trusted_proxies);
@@ -70,12 +83,7 @@ async fn stand(State(front): State<Arc<Front>>, mut request: Request, next: Next
     request.extensions_mut().insert(Arc::clone(&origin));
 
     let span = tracing::info_span!("request", trace = %trace);
-    let guarded = front.limits.guard(Rule::General, origin.ip, next.run(request));
-    let answer = tokio::time::timeout(front.timeout, guarded).instrument(span.clone());
-    let mut response = match answer.await {
-        Ok(response) => response,
-        Err(_) => Problem::from(Kind::TimedOut).into_response(),
-    };
+    let mut response = next.run(request).instrument(span.clone()).await;
     if response.status().is_client_error() || response.status().is_server_error() {
         let _entered = span.enter();
         response = in_their_language(response, &origin, &trace);
@@ -86,6 +94,35 @@ async fn stand(State(front): State<Arc<Front>>, mut request: Request, next: Next
     }
     measure(&method, route.as_ref(), response.status(), started.elapsed());
     response
+}
+
+/// Within CORS: whether they may ask, and for how long.
+async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    // A token that proves nothing is nobody's: what needs one refuses it by itself.
+    let verified = front.verifier.as_ref().and_then(|v| v.of_headers(request.headers()).ok()?);
+    let account = verified.and_then(|verified| verified.actor.account());
+    let ip = request.extensions().get::<Arc<RequestOrigin>>().and_then(|origin| origin.ip);
+    let counted = limits::announced(async {
+        match front.count(ip, account).await {
+            Ok(()) => next.run(request).await,
+            Err(refused) => refused.into_response(),
+        }
+    });
+    match tokio::time::timeout(front.timeout, counted).await {
+        Ok(response) => response,
+        Err(_) => Problem::from(Kind::TimedOut).into_response(),
+    }
+}
+
+impl Front {
+    /// Counts a request against its address and the account it is signed in to.
+    async fn count(&self, ip: Option<IpAddr>, account: Option<AccountId>) -> Result<(), Problem> {
+        self.limits.address(Rule::General, ip).await?;
+        match account {
+            Some(account) => self.limits.account(Rule::General, &account.to_string()).await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// A failure as a problem document in the caller's language, its other headers kept.
@@ -102,8 +139,10 @@ fn in_their_language(response: Response, origin: &RequestOrigin, trace: &str) ->
         }
     };
     let mut written = problem.render(origin.locale, Some(trace));
+    let its_own = written.headers().clone();
     for (name, value) in response.headers() {
-        if *name != http::header::CONTENT_LENGTH && !written.headers().contains_key(name) {
+        // Every value of a header that comes several times, as Set-Cookie does.
+        if *name != http::header::CONTENT_LENGTH && !its_own.contains_key(name) {
             written.headers_mut().append(name, value.clone());
         }
     }
@@ -162,8 +201,9 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::auth::{Names, Signer};
     use crate::extract::{Json, Submission};
-    use crate::limits::{InProcess, Quota, limit};
+    use crate::limits::{InProcess, Quota, Quotas, limit};
 
     fn app(front: Front) -> Router {
         let limits = front.limits.clone();
@@ -243,10 +283,13 @@ mod tests {
     #[tokio::test]
     async fn limits_answer_429_and_say_when_to_come_back() {
         let now = DateTime::from_timestamp(1_770_000_000, 0).unwrap();
-        let mut limits = Limits::new(Arc::new(InProcess::new(Arc::new(move || now))));
-        limits.general = Quota::per_minute(3);
-        limits.sign_in = Quota::per_minute(1);
-        let app = app(Front::new(limits));
+        let quotas = Quotas {
+            general: Quota::per_minute(3),
+            sign_in: Quota::per_minute(1),
+            ..Quotas::SEEDS
+        };
+        let limiter = InProcess::new(Arc::new(move || now));
+        let app = app(Front::new(Limits::new(Arc::new(limiter)).with(quotas)));
         let (response, _) = send(&app, Request::post("/login")).await;
         assert_eq!(response.status(), 200);
         let policies: Vec<_> = response.headers().get_all("ratelimit-policy").iter().collect();
@@ -263,22 +306,166 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_browser_may_call_from_the_origins_that_were_named_and_no_others() {
+    async fn an_account_is_limited_however_many_addresses_it_has_and_so_is_one_that_is_tried() {
+        let now = DateTime::from_timestamp(1_770_000_000, 0).unwrap();
+        let clock: crate::auth::Now = Arc::new(move || now);
+        let quotas = Quotas { account: Quota::per_minute(2), ..Quotas::SEEDS };
+        let limits = Limits::new(Arc::new(InProcess::new(Arc::clone(&clock)))).with(quotas);
+        let tried = limits.clone();
+        let router = Router::new().route("/fine", get(|| async { "fine" })).route(
+            "/login",
+            post(move || async move { tried.account(Rule::SignIn, "ana@example.com").await }),
+        );
+        let signer = Signer::from_pem(&test_key(), Names::of("https://a.test"), clock).unwrap();
         let front = Front {
-            cors_origins: vec![HeaderValue::from_static("https://app.pontual.test")],
-            ..Front::new(Limits::off())
+            trusted_proxies: TrustedProxies(vec!["127.0.0.1".parse().unwrap()]),
+            verifier: Some(signer.verifier([])),
+            ..Front::new(limits)
         };
-        let app = app(front);
-        let allowed = |response: &Response<()>| {
-            response.headers().get("access-control-allow-origin").cloned()
+        let app = front.before(router);
+        let from = |n: u8, request: http::request::Builder| {
+            let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
+            request
+                .extension(axum::extract::ConnectInfo(peer))
+                .header("x-forwarded-for", format!("203.0.113.{n}"))
         };
-        let request = Request::get("/fine").header("origin", "https://app.pontual.test");
-        assert!(allowed(&send(&app, request).await.0).is_some());
-        let request = Request::get("/fine").header("origin", "https://evil.test");
-        assert!(allowed(&send(&app, request).await.0).is_none());
-        let request = Request::options("/fine")
-            .header("origin", "https://app.pontual.test")
-            .header("access-control-request-method", "GET");
-        assert_eq!(send(&app, request).await.0.status(), 200);
+        let token = test_token(&signer);
+        let ask =
+            |n| from(n, Request::get("/fine").header("authorization", format!("Bearer {token}")));
+        for n in [1, 2] {
+            let (response, _) = send(&app, ask(n)).await;
+            assert_eq!(response.status(), 200);
+            let policies: Vec<_> = response.headers().get_all("ratelimit-policy").iter().collect();
+            assert_eq!(policies, ["\"account\";q=2;w=60", "\"general\";q=100;w=60"]);
+        }
+        let (response, _) = send(&app, ask(3)).await;
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "30");
+        let (response, _) = send(&app, from(3, Request::get("/fine"))).await;
+        assert_eq!(response.status(), 200, "the address itself is free");
+        let wrong = Request::get("/fine").header("authorization", "Bearer x");
+        assert_eq!(send(&app, from(3, wrong)).await.0.status(), 200, "and it is nobody's");
+
+        for n in 10..15 {
+            let (response, _) = send(&app, from(n, Request::post("/login"))).await;
+            assert_eq!(response.status(), 200);
+            let policies = response.headers().get_all("ratelimit-policy").iter().count();
+            assert_eq!(policies, 1, "it does not tell what others tried");
+        }
+        let (response, problem) = send(&app, from(15, Request::post("/login"))).await;
+        assert_eq!(response.status(), 429);
+        assert_eq!(problem["type"], "/problems/too-many-requests");
+        assert_eq!(response.headers()["retry-after"], "12");
+        assert_eq!(response.headers()["ratelimit"], "\"sign-in-account\";r=0;t=12");
+    }
+
+    fn test_key() -> Vec<u8> {
+        use base64::Engine as _;
+        let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        der.extend([9; 32]);
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n").into_bytes()
+    }
+
+    fn test_token(signer: &Signer) -> String {
+        use domain::ids::{Mint, RoutingSlot};
+        let mint = Mint::new([1; 32]);
+        let slot = RoutingSlot::from_bits(1);
+        signer.issue(mint.id(slot, 0), mint.id(slot, 1), 1, &[]).unwrap().token
+    }
+
+    const PAGE: &str = "https://app.pontual.test";
+
+    fn called_from_a_page(limits: Limits) -> Router {
+        app(Front {
+            cors_origins: vec![HeaderValue::from_static(PAGE)],
+            timeout: Duration::from_millis(50),
+            ..Front::new(limits)
+        })
+    }
+
+    /// What a browser asks of an answer before it shows it to a page that sends cookies.
+    fn readable(response: &Response<()>) -> bool {
+        let is = |name: &str, value: &str| response.headers().get(name).is_some_and(|v| v == value);
+        is("access-control-allow-origin", PAGE) && is("access-control-allow-credentials", "true")
+    }
+
+    #[tokio::test]
+    async fn a_browser_may_call_from_the_origins_that_were_named_and_no_others() {
+        let app = called_from_a_page(Limits::off());
+        let (response, _) = send(&app, Request::get("/fine").header("origin", PAGE)).await;
+        assert!(readable(&response));
+        assert!(
+            response.headers()["access-control-expose-headers"]
+                .to_str()
+                .unwrap()
+                .contains("pontual-csrf")
+        );
+        assert!(
+            response
+                .headers()
+                .get_all("vary")
+                .iter()
+                .any(|v| v.to_str().unwrap().contains("origin"))
+        );
+        for stranger in [
+            "https://evil.test",
+            "null",
+            "http://app.pontual.test",
+            "https://app.pontual.test.evil.test",
+        ] {
+            let (response, _) = send(&app, Request::get("/fine").header("origin", stranger)).await;
+            assert!(!response.headers().contains_key("access-control-allow-origin"), "{stranger}");
+        }
+        let (response, _) = send(&unlimited(), Request::get("/fine").header("origin", PAGE)).await;
+        assert!(!response.headers().contains_key("access-control-allow-origin"), "none was named");
+    }
+
+    #[tokio::test]
+    async fn a_preflight_is_answered_and_hardened_and_not_counted() {
+        let now = DateTime::from_timestamp(1_770_000_000, 0).unwrap();
+        let quotas = Quotas { general: Quota::per_minute(1), ..Quotas::SEEDS };
+        let limiter = InProcess::new(Arc::new(move || now));
+        let app = called_from_a_page(Limits::new(Arc::new(limiter)).with(quotas));
+        for _ in 0..3 {
+            let request = Request::options("/login")
+                .header("origin", PAGE)
+                .header("access-control-request-method", "POST")
+                .header(
+                    "access-control-request-headers",
+                    "content-type,pontual-csrf,idempotency-key",
+                );
+            let (response, _) = send(&app, request).await;
+            assert_eq!(response.status(), 200);
+            assert!(readable(&response));
+            let allowed = |name: &str| response.headers()[name].to_str().unwrap().to_lowercase();
+            assert!(allowed("access-control-allow-methods").contains("delete"));
+            for header in
+                ["authorization", "content-type", "idempotency-key", "if-match", "pontual-csrf"]
+            {
+                assert!(allowed("access-control-allow-headers").contains(header), "{header}");
+            }
+            assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        }
+        let stranger = Request::options("/login")
+            .header("origin", "https://evil.test")
+            .header("access-control-request-method", "POST");
+        let (response, _) = send(&app, stranger).await;
+        assert!(!response.headers().contains_key("access-control-allow-origin"));
+    }
+
+    #[tokio::test]
+    async fn a_page_can_read_why_it_was_refused() {
+        let now = DateTime::from_timestamp(1_770_000_000, 0).unwrap();
+        let quotas = Quotas { general: Quota::per_minute(3), ..Quotas::SEEDS };
+        let limiter = InProcess::new(Arc::new(move || now));
+        let app = called_from_a_page(Limits::new(Arc::new(limiter)).with(quotas));
+        for (path, status) in [("/panic", 500), ("/stuck", 503), ("/nowhere", 404), ("/fine", 429)]
+        {
+            let (response, problem) = send(&app, Request::get(path).header("origin", PAGE)).await;
+            assert_eq!(response.status(), status, "{path}");
+            assert!(readable(&response), "{path}");
+            assert_eq!(problem["status"], status, "{path}");
+        }
     }
 }

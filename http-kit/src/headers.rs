@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::cookies::PONTUAL_CSRF;
 use crate::problem::{Kind, Problem};
 
 /// Where in the log what a command did stands.
@@ -61,11 +62,16 @@ pub(crate) fn secure(headers: &mut HeaderMap) {
     }
 }
 
-/// Which origins a browser may call from. They may send tokens and see what an API says in headers; they
-/// never send cookies, which a bearer API does not need.
-pub fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
+/// Which origins' pages may call from a browser; `None` where none are named. They may send tokens and cookies, and
+/// see what an API says in headers. That lets in only whom the operator named: there is no `*`, and cookies alone
+/// prove nothing without `Pontual-Csrf`.
+pub(crate) fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_credentials(true)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
@@ -75,9 +81,11 @@ pub fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("traceparent"),
             PONTUAL_AFTER,
+            PONTUAL_CSRF,
         ])
         .expose_headers([
             PONTUAL_POSITION,
+            PONTUAL_CSRF,
             PONTUAL_TRACE,
             IDEMPOTENT_REPLAYED,
             ETAG,
@@ -86,7 +94,8 @@ pub fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("ratelimit"),
             HeaderName::from_static("ratelimit-policy"),
         ])
-        .max_age(Duration::from_secs(3600))
+        .max_age(Duration::from_secs(3600));
+    Some(layer)
 }
 
 /// Answers with `Pontual-Position`. An empty token says nothing.

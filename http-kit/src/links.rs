@@ -1,13 +1,22 @@
-//! Links that stand in mails: an id and a MAC over it.
+//! Links that stand in mails: ids, and a MAC that only we can make.
 //!
-//! The token that confirms an address is `<account id>.<MAC>`, both base64url; the MAC is HMAC-SHA-256 with
-//! a key derived from the master key (`derive_key("email-confirm")`). Nothing is stored: the mail renderer
-//! makes the token when it sends, the confirming route checks it. A link never expires by itself;
-//! confirming twice changes nothing.
+//! Every purpose has a key of its own, derived from the master key, so a link for one is of no use for another:
+//!
+//! | purpose | token | good |
+//! |---|---|---|
+//! | confirm an address | account, MAC | as long as the account; confirming twice changes nothing |
+//! | change the address | account and request, MAC | until it is confirmed, or another change is asked for |
+//! | reset the password | account and request, MAC | once, for 2 hours, until password or address change |
+//!
+//! For example `<account id>.<MAC>`, both base64url, confirms an address; the MAC is HMAC-SHA-256. The mail
+//! renderer makes the token when it sends, the route checks it. Whether a request still stands the account
+//! knows; of a reset the token's hash is kept besides ([`ResetKey::hash`]). Nothing else is stored, so a crash loses
+//! nothing.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::ids::{AccountId, Id};
+use domain::account::ResetKey;
+use domain::ids::{AccountId, ChangeId, Id, ResetId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -15,30 +24,107 @@ use uuid::Uuid;
 /// The label of the key that confirms addresses.
 pub const EMAIL_CONFIRM: &str = "email-confirm";
 
+/// The label of the key that changes addresses.
+pub const EMAIL_CHANGE: &str = "email-change";
+
 /// The token that confirms an account's address.
 pub fn confirm_token(key: &[u8; 32], account: AccountId) -> String {
-    let id = URL_SAFE_NO_PAD.encode(account.uuid().as_bytes());
-    let mac = URL_SAFE_NO_PAD.encode(mac(key, account).finalize().into_bytes());
-    format!("{id}.{mac}")
+    write(&[account.uuid()], &mac(key, &[account.uuid()], EMAIL_CONFIRM).finalize().into_bytes())
 }
 
 /// The account whose address a token confirms, if we made the token.
 pub fn confirmed_account(key: &[u8; 32], token: &str) -> Option<AccountId> {
-    let (id, tag) = token.split_once('.')?;
-    let decode = |text: &str, length| {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        (bytes.len() == length).then_some(bytes)
-    };
-    let account = AccountId::try_from(Uuid::from_slice(&decode(id, 16)?).ok()?).ok()?;
+    let ([account], tag) = read(token)?;
     // Compared in constant time.
-    mac(key, account).verify_slice(&decode(tag, 32)?).ok()?;
-    Some(account)
+    mac(key, &[account], EMAIL_CONFIRM).verify_slice(&tag).ok()?;
+    AccountId::try_from(account).ok()
 }
 
-fn mac(key: &[u8; 32], account: AccountId) -> Hmac<Sha256> {
+/// The token that confirms the address an account means to change to.
+pub fn change_token(key: &[u8; 32], account: AccountId, change: ChangeId) -> String {
+    let ids = [account.uuid(), change.uuid()];
+    write(&ids, &mac(key, &ids, EMAIL_CHANGE).finalize().into_bytes())
+}
+
+/// The change of address a token confirms, if we made the token.
+pub fn confirmed_change(key: &[u8; 32], token: &str) -> Option<(AccountId, ChangeId)> {
+    let (ids, tag) = read(token)?;
+    // Compared in constant time.
+    mac(key, &ids, EMAIL_CHANGE).verify_slice(&tag).ok()?;
+    let [account, change] = ids;
+    Some((AccountId::try_from(account).ok()?, ChangeId::try_from(change).ok()?))
+}
+
+/// The token that resets an account's password.
+pub fn reset_token(key: &ResetKey, account: AccountId, reset: ResetId) -> String {
+    write(&[account.uuid(), reset.uuid()], &key.token(reset))
+}
+
+/// What a token to reset a password says. It proves nothing until [`PresentedReset::is`] says so.
+#[derive(Clone)]
+pub struct PresentedReset {
+    /// Whose password.
+    pub account: AccountId,
+    /// Which request.
+    pub reset: ResetId,
+    token: [u8; 32],
+}
+
+impl PresentedReset {
+    /// Reads a token; `None` if it is not of the form.
+    pub fn read(token: &str) -> Option<Self> {
+        let ([account, reset], token) = read(token)?;
+        Some(Self {
+            account: AccountId::try_from(account).ok()?,
+            reset: ResetId::try_from(reset).ok()?,
+            token,
+        })
+    }
+
+    /// Whether we made it, used or not.
+    pub fn is_ours(&self, key: &ResetKey) -> bool {
+        self.is(Some(&ResetKey::hash(&key.token(self.reset))))
+    }
+
+    /// Whether it is the token of which this is kept. Hashes are compared, so how long it takes tells nothing.
+    pub fn is(&self, kept: Option<&[u8]>) -> bool {
+        kept.is_some_and(|kept| kept == ResetKey::hash(&self.token))
+    }
+}
+
+/// The token is not printed.
+impl std::fmt::Debug for PresentedReset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PresentedReset").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// `<ids>.<tag>`, both base64url.
+fn write(ids: &[Uuid], tag: &[u8]) -> String {
+    let ids: Vec<u8> = ids.iter().flat_map(Uuid::as_bytes).copied().collect();
+    format!("{}.{}", URL_SAFE_NO_PAD.encode(ids), URL_SAFE_NO_PAD.encode(tag))
+}
+
+/// So many ids and a tag of 32 bytes.
+fn read<const N: usize>(token: &str) -> Option<([Uuid; N], [u8; 32])> {
+    let (ids, tag) = token.split_once('.')?;
+    // Nothing of ours is longer.
+    if ids.len() > 64 || tag.len() > 64 {
+        return None;
+    }
+    let ids = URL_SAFE_NO_PAD.decode(ids).ok()?;
+    let (ids, rest) = ids.as_chunks::<16>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let ids: Vec<Uuid> = ids.iter().copied().map(Uuid::from_bytes).collect();
+    Some((ids.try_into().ok()?, URL_SAFE_NO_PAD.decode(tag).ok()?.try_into().ok()?))
+}
+
+fn mac(key: &[u8; 32], ids: &[Uuid], purpose: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(account.uuid().as_bytes());
-    mac.update(EMAIL_CONFIRM.as_bytes());
+    ids.iter().for_each(|id| mac.update(id.as_bytes()));
+    mac.update(purpose.as_bytes());
     mac
 }
 
@@ -64,6 +150,41 @@ mod tests {
         assert_eq!(confirmed_account(&key, &format!("{evas_id}.{tag}")), None);
         for wrong in ["", ".", "x.y", &token[..token.len() - 1], &format!("{token}A"), "é.é"] {
             assert_eq!(confirmed_account(&key, wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_good_for_its_purpose_its_account_and_its_request_alone() {
+        let slot = RoutingSlot::from_bits(7);
+        let account = |n| Mint::new([n; 32]).id::<AccountId>(slot, 0);
+        let change = |n| Mint::new([n; 32]).id::<ChangeId>(slot, 0);
+        let reset = |n| Mint::new([n; 32]).id::<ResetId>(slot, 0);
+        let key = [1; 32];
+        let token = change_token(&key, account(1), change(1));
+        assert_eq!(confirmed_change(&key, &token), Some((account(1), change(1))));
+        assert_eq!(confirmed_change(&[2; 32], &token), None);
+        assert_eq!(confirmed_account(&key, &token), None);
+        assert_eq!(confirmed_change(&key, &confirm_token(&key, account(1))), None);
+        let tag = token.split_once('.').unwrap().1;
+        for (a, c) in [(2, 1), (1, 2)] {
+            let other = change_token(&key, account(a), change(c));
+            let mixed = format!("{}.{tag}", other.split_once('.').unwrap().0);
+            assert_eq!(confirmed_change(&key, &mixed), None);
+        }
+
+        let resets = ResetKey::new(key);
+        let kept = ResetKey::hash(&resets.token(reset(1)));
+        let token = reset_token(&resets, account(1), reset(1));
+        let read = PresentedReset::read(&token).unwrap();
+        assert_eq!((read.account, read.reset), (account(1), reset(1)));
+        assert!(read.is_ours(&resets) && !read.is_ours(&ResetKey::new([2; 32])));
+        assert!(read.is(Some(&kept)) && !read.is(None) && !read.is(Some(&[])));
+        let other = PresentedReset::read(&reset_token(&resets, account(1), reset(2))).unwrap();
+        assert!(!other.is(Some(&kept)));
+        assert_eq!(confirmed_change(&key, &token), None, "though the key were the same");
+        let long = format!("{}.{}", "A".repeat(1 << 20), "A".repeat(1 << 20));
+        for wrong in ["", ".", "a.b", &token[1..], &token[..token.len() - 1], &long] {
+            assert!(PresentedReset::read(wrong).is_none());
         }
     }
 }

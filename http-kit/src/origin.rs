@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -197,9 +197,9 @@ impl TrustedProxies {
         let hops = values
             .into_iter()
             .rev()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.rsplit(','))
-            .take(32);
+            // What is no text is no address either, and ends the search.
+            .flat_map(|value| value.to_str().unwrap_or_default().rsplit(','))
+            .take(HOPS_MAX);
         for hop in hops {
             let Some(address) = address(hop.trim()) else { break };
             client = address;
@@ -211,11 +211,19 @@ impl TrustedProxies {
     }
 }
 
-/// An address as proxies write it: bare, with a port, or bracketed.
+/// The most proxies on the way.
+const HOPS_MAX: usize = 32;
+
+/// An address as proxies write it: bare, bracketed, or with a port.
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |b| b.0);
-    let address = bare.parse::<IpAddr>().ok();
-    address.or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip())).map(|a| a.to_canonical())
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = match bare {
+        Some(bare) => bare.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => {
+            text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|found| found.ip()))
+        }
+    };
+    address.map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -244,6 +252,67 @@ mod tests {
         assert_eq!(client("fd00::1", "[2001:db8::7]:4711"), "2001:db8::7");
         assert_eq!(client("::ffff:10.0.0.2", "203.0.113.9:80"), "203.0.113.9");
         assert_eq!(client("10.0.0.2", ""), "10.0.0.2");
+    }
+
+    #[test]
+    fn several_headers_are_one_list_and_what_is_no_address_ends_it() {
+        let trusted =
+            TrustedProxies(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        for (values, client) in [
+            // Each proxy may add a header of its own instead of lengthening the one it got.
+            (&["1.2.3.4", "203.0.113.9"][..], "203.0.113.9"),
+            (&["1.2.3.4, 203.0.113.9", "10.1.1.1"], "203.0.113.9"),
+            (&["1.2.3.4", "203.0.113.9, 10.1.1.1, 10.1.1.2"], "203.0.113.9"),
+            // Only proxies of ours: the first of them is the client.
+            (&["10.3.3.3", "10.1.1.1"], "10.3.3.3"),
+            // Garbage, wherever it stands, hides what is left of it.
+            (&["1.2.3.4", "evil", "10.1.1.1"], "10.1.1.1"),
+            (&["1.2.3.4, , 10.1.1.1"], "10.1.1.1"),
+            (&["1.2.3.4", ""], "10.0.0.2"),
+            (&["1.2.3.4, unknown"], "10.0.0.2"),
+            (&["1.2.3.4, _hidden"], "10.0.0.2"),
+            (&["1.2.3.4, 203.0.113.9.1"], "10.0.0.2"),
+            (&["1.2.3.4, 0x7f.1"], "10.0.0.2"),
+            (&["1.2.3.4, [2001:db8::7]evil"], "10.0.0.2"),
+            (&["1.2.3.4, [10.1.1.1]"], "10.0.0.2"),
+            (&["1.2.3.4, fe80::1%eth0"], "10.0.0.2"),
+            (&["1.2.3.4, 203.0.113.9:99999"], "10.0.0.2"),
+            // Ports and brackets.
+            (&["1.2.3.4, 203.0.113.9:4711"], "203.0.113.9"),
+            (&["1.2.3.4, [2001:db8::7]"], "2001:db8::7"),
+            (&["1.2.3.4, [2001:db8::7]:443, fd00::9"], "2001:db8::7"),
+            (&["1.2.3.4, 2001:DB8:0::7"], "2001:db8::7"),
+            // An IPv4 address in IPv6 clothes, as the client and as a proxy.
+            (&["1.2.3.4, ::ffff:203.0.113.9, [::ffff:10.1.1.1]:80"], "203.0.113.9"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            let found = trusted.client("10.0.0.2".parse().unwrap(), &headers);
+            assert_eq!(found.to_string(), client, "{values:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", HeaderValue::from_static("1.2.3.4"));
+        headers.append("x-forwarded-for", HeaderValue::from_bytes(b"\xff\xfe").unwrap());
+        let found = trusted.client("10.0.0.2".parse().unwrap(), &headers);
+        assert_eq!(found.to_string(), "10.0.0.2", "what is no text ends it, too");
+        let endless = vec!["10.1.1.1"; 10_000].join(",");
+        headers.insert("x-forwarded-for", format!("1.2.3.4,{endless}").parse().unwrap());
+        let found = trusted.client("10.0.0.2".parse().unwrap(), &headers);
+        assert_eq!(found.to_string(), "10.1.1.1", "nor is it read for ever");
+    }
+
+    #[test]
+    fn other_headers_are_never_believed() {
+        let trusted = TrustedProxies(vec!["10.0.0.2".parse().unwrap()]);
+        let headers = headers(&[
+            ("forwarded", "for=1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("cf-connecting-ip", "1.2.3.4"),
+            ("x-client-ip", "1.2.3.4"),
+        ]);
+        assert_eq!(trusted.client("10.0.0.2".parse().unwrap(), &headers).to_string(), "10.0.0.2");
     }
 
     #[test]

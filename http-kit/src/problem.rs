@@ -104,6 +104,18 @@ kinds! {
     InvalidCredentials = "invalid-credentials", UNAUTHORIZED,
         "Credenciais inválidas" / "Invalid credentials",
         "E-mail ou senha incorretos." / "The email address or the password is wrong.";
+    /// The session has ended, or what was presented is no refresh token of one.
+    SessionEnded = "session-ended", UNAUTHORIZED,
+        "Sessão encerrada" / "Session ended",
+        "Esta sessão terminou. Entre de novo." / "This session has ended. Sign in again.";
+    /// A request by cookie that none of our own pages made.
+    CsrfFailed = "csrf-failed", FORBIDDEN,
+        "Origem não comprovada" / "Cross-site request",
+        "Com cookies, envie o cabeçalho Pontual-Csrf e chame de uma página permitida." / "With cookies, send the header Pontual-Csrf and call from an allowed page.";
+    /// The account was deactivated.
+    AccountDeactivated = "account-deactivated", FORBIDDEN,
+        "Conta desativada" / "Account deactivated",
+        "Esta conta está desativada. Reative-a para continuar." / "This account is deactivated. Reactivate it to go on.";
     /// The actor may not do this.
     Forbidden = "forbidden", FORBIDDEN,
         "Ação não permitida" / "Not allowed",
@@ -437,6 +449,10 @@ impl From<Refusal> for Problem {
             Refusal::Forbidden => Kind::Forbidden.into(),
             Refusal::NotFound(what) => Self::from(Kind::NotFound).with_detail(no_such(what)),
             Refusal::EmailNotConfirmed => Kind::EmailNotConfirmed.into(),
+            Refusal::InvalidCredentials => Kind::InvalidCredentials.into(),
+            Refusal::AccountDeactivated => Kind::AccountDeactivated.into(),
+            Refusal::InvalidLink => Kind::InvalidLink.into(),
+            Refusal::SessionEnded => Kind::SessionEnded.into(),
             Refusal::KeySpent => Kind::IdempotencyKeyReused.into(),
             Refusal::Claimed(ClaimKind::Email) => Kind::EmailTaken.into(),
             Refusal::Claimed(ClaimKind::Slug) => Kind::SlugTaken.into(),
@@ -490,6 +506,7 @@ fn no_such(what: &'static str) -> Text {
         "provider" => "Este prestador não existe.",
         "service" => "Este serviço não existe.",
         "appointment" => "Este agendamento não existe.",
+        "session" => "Esta sessão não existe.",
         "notification" => "Esta notificação não existe.",
         _ => {
             return Text::new(
@@ -582,8 +599,8 @@ impl utoipa::IntoResponses for CommandProblems {
     fn responses() -> Responses {
         documented(&[
             (400, "malformed-json, invalid-header or invalid-path"),
-            (401, "sign-in-required or invalid-token"),
-            (403, "forbidden or email-not-confirmed"),
+            (401, "sign-in-required, invalid-token, invalid-credentials or session-ended"),
+            (403, "forbidden, email-not-confirmed, account-deactivated or csrf-failed"),
             (404, "not-found"),
             (
                 409,

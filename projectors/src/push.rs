@@ -49,7 +49,10 @@ pub fn availability_hints(events: &[&Recorded]) -> Vec<Hint> {
             let provider = ProviderId::trusted(event.stream.id);
             Some(Topic::Availability { provider, day: None })
         }
-        Event::Account(_) | Event::Appointment(_) | Event::NotificationFeed(_) => None,
+        Event::Account(_)
+        | Event::Appointment(_)
+        | Event::NotificationFeed(_)
+        | Event::Session(_) => None,
     };
     events.iter().filter_map(|event| Some(Hint { topic: topic(event)?, at: event.at })).collect()
 }

@@ -232,7 +232,7 @@ impl Asked {
                 let at_least = *head.insert(head_of(state, wanted).await?);
                 let loaded = state.log.load_at_least::<Provider>(provider, at_least).await;
                 let loaded = loaded.map_err(|error| Problem::unavailable(&error))?;
-                if loaded.state.shop.is_none() {
+                if loaded.state.open().is_err() {
                     return Err(Kind::NotFound.into());
                 }
                 let doc = ScheduleDoc {

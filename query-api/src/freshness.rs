@@ -13,6 +13,7 @@ use domain::position::{Partition, Position, PositionToken};
 use http::request::Parts;
 use http_kit::headers::After;
 use http_kit::{Kind, Problem};
+use read_models::freshness::TablesFreshness;
 use tokio::time::{Instant, sleep};
 
 use crate::QueryState;
@@ -107,6 +108,15 @@ impl QueryState {
         };
         wait(after, applied).await?;
         self.not_parked(crate::PROJECTOR_OF_FEED, after).await
+    }
+
+    /// Waits for the audit trail.
+    pub(crate) async fn audit_after(&self, after: &PositionToken) -> Result<(), Problem> {
+        let pool = self.log.pool().clone();
+        let trail = TablesFreshness::new(pool, crate::PROJECTOR_OF_AUDIT);
+        let partitions: Vec<_> = after.positions().map(|at| at.partition).collect();
+        wait(after, || trail.applied(&partitions)).await?;
+        self.not_parked(crate::PROJECTOR_OF_AUDIT, after).await
     }
 
     /// A token whose event is parked is never reached: the read says so instead of lying.

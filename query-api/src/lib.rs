@@ -12,6 +12,7 @@ use axum::extract::FromRef;
 use axum::routing::get;
 use event_log::EventLog;
 use http_kit::auth::Verifier;
+use http_kit::files::Files;
 use http_kit::{Kind, Problem};
 use read_models::availability::AvailabilityCache;
 use read_models::fanout::Fanout;
@@ -24,18 +25,25 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub mod accounts;
+pub mod accounts_export;
 pub mod appointments;
+pub mod audit;
 pub mod availability;
 mod cached_lists;
+pub mod erasures;
+pub mod files;
 mod freshness;
 pub mod notifications;
 pub mod providers;
 mod rules;
 pub mod services;
+pub mod sessions;
 pub mod ws;
 
 /// The projector that feeds the notification feed; what it has parked is never caught up with.
 const PROJECTOR_OF_FEED: &str = "notifications";
+/// The projector that feeds the audit trail.
+const PROJECTOR_OF_AUDIT: &str = "audit";
 /// The projector that feeds the read tables.
 const PROJECTOR_OF_TABLES: &str = "read-tables";
 
@@ -50,6 +58,8 @@ pub struct QueryState {
     pub availability: Arc<dyn AvailabilityCache>,
     /// Notifications.
     pub feed: Arc<dyn NotificationFeed>,
+    /// Photos; without a store none is found.
+    pub files: Option<Files>,
     /// Verifies access tokens.
     pub verifier: Verifier,
     /// The open sockets.
@@ -73,13 +83,19 @@ impl QueryState {
     ) -> Self {
         let hub = ws::hub::Hub::new(sockets);
         hub.listen(fanout);
-        Self { log, tables, availability, feed, verifier, hub, stop }
+        Self { log, tables, availability, feed, files: None, verifier, hub, stop }
+    }
+
+    /// With a store of files.
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Self {
+        self.files = Some(files);
+        self
     }
 
     /// Whose an access token is, if it is good.
     pub fn identify(&self, token: &str) -> Option<ws::Identity> {
-        let verified = self.verifier.verify(token).ok()?;
-        Some(ws::Identity { account: verified.actor.account()?, expires_at: verified.expires_at })
+        self.verifier.verify(token).ok().map(|verified| ws::Identity::of(&verified))
     }
 }
 
@@ -103,6 +119,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn routes() -> OpenApiRouter<QueryState> {
     OpenApiRouter::new()
         .routes(routes!(accounts::me))
+        .routes(routes!(accounts::own_account))
+        .routes(routes!(accounts_export::export))
+        .routes(routes!(accounts::account))
+        .routes(routes!(erasures::erasure))
+        .routes(routes!(sessions::list_sessions))
         .routes(routes!(accounts::json_web_keys))
         .routes(routes!(providers::list_providers))
         .routes(routes!(providers::own_profile))
@@ -114,6 +135,8 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(appointments::appointment))
         .routes(routes!(appointments::own_appointments))
         .routes(routes!(appointments::provider_day))
+        .routes(routes!(audit::audit_trail))
+        .routes(routes!(files::photo))
         .routes(routes!(notifications::list_notifications))
         .routes(routes!(notifications::notification_counts))
 }

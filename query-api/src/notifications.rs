@@ -148,7 +148,7 @@ pub async fn notification_counts(
     Ok(Json(CountsBody { unread: counts.unread, total: counts.total }))
 }
 
-fn feed_problem(error: FeedError) -> Problem {
+pub(crate) fn feed_problem(error: FeedError) -> Problem {
     match error {
         FeedError::Cursor(_) => http_kit::paging::wrong_cursor(),
         error @ FeedError::Corrupt { .. } => Problem::internal(&error),

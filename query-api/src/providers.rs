@@ -121,7 +121,10 @@ pub async fn own_profile(
     page_of(&state, row.map_err(table_problem)?.ok_or(Kind::NotFound)?).await
 }
 
-async fn page_of(state: &QueryState, row: ProviderRow) -> Result<Json<ProviderPage>, Problem> {
+pub(crate) async fn page_of(
+    state: &QueryState,
+    row: ProviderRow,
+) -> Result<Json<ProviderPage>, Problem> {
     let services = services::of_provider(state, row.id).await?.items;
     Ok(Json(ProviderPage { provider: row.into(), services }))
 }

@@ -3,11 +3,15 @@
 //! | query | who |
 //! |---|---|
 //! | providers, services, free slots, keys | everybody |
-//! | `Me`, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | a photo | whoever knows its id |
+//! | `Me`, own account and its export, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | somebody's account | its owner, and administrators; others are refused without a look |
+//! | how far somebody's erasure is | administrators |
 //! | one appointment | its client and its provider; to others it does not exist |
+//! | the audit trail | auditors |
 //! | a provider's appointments of a day | the provider; others are told that it is not theirs |
 
-use domain::actor::Actor;
+use domain::actor::{Actor, Role};
 use domain::ids::AccountId;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
@@ -16,6 +20,18 @@ use read_models::providers::ProviderRow;
 /// The account that reads its own things.
 pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
     actor.account().ok_or_else(|| Kind::SignInRequired.into())
+}
+
+/// Somebody's account.
+pub(crate) fn account(actor: &Actor, account: AccountId) -> Result<(), Problem> {
+    let may = own(actor)? == account || actor.has(Role::Admin);
+    if may { Ok(()) } else { Err(Kind::Forbidden.into()) }
+}
+
+/// How far the erasure of an account is.
+pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
+    own(actor)?;
+    if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// One appointment.
@@ -28,4 +44,10 @@ pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Pro
 /// A provider's appointments of a day.
 pub(crate) fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
     if provider.account == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+}
+
+/// The audit trail.
+pub(crate) fn audit(actor: &Actor) -> Result<(), Problem> {
+    own(actor)?;
+    if actor.has(Role::Auditor) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }

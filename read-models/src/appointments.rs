@@ -33,7 +33,7 @@ macro_rules! select {
             "SELECT id, partition, position, version, provider_id, provider_account_id, client_id, \
              service_id, service_name, starts_at, ends_at, zone, status, price_minor, \
              price_currency, contact_name, contact_email, contact_phone, client_notes, \
-             status_reason, created_at, updated_at FROM appointments ",
+             status_reason, reason_by, created_at, updated_at FROM appointments ",
             $rest
         )
     };
@@ -74,6 +74,9 @@ pub struct AppointmentRow {
     pub client_notes: Option<Note>,
     /// Why it was declined or cancelled.
     pub status_reason: Option<Note>,
+    /// Who wrote that.
+    #[serde(default)]
+    pub reason_by: Option<AccountId>,
     /// The events behind it.
     pub stamp: RowStamp,
 }
@@ -96,6 +99,8 @@ pub enum AppointmentChange {
         status: Status,
         /// Why, where it was declined or cancelled.
         reason: Option<Note>,
+        /// Who wrote that.
+        reason_by: Option<AccountId>,
     },
     /// It was moved.
     Rescheduled {
@@ -162,6 +167,7 @@ impl NewAppointment {
             contact,
             client_notes,
             status_reason: None,
+            reason_by: None,
             stamp,
         }
     }
@@ -195,8 +201,9 @@ impl Table for Appointments {
     fn change(row: &mut AppointmentRow, change: AppointmentChange) {
         match change {
             AppointmentChange::Booked(new) => *row = new.into_row(row.id, row.stamp),
-            AppointmentChange::StatusChanged { status, reason } => {
+            AppointmentChange::StatusChanged { status, reason, reason_by } => {
                 row.status = status;
+                row.reason_by = reason_by.filter(|_| reason.is_some());
                 row.status_reason = reason;
             }
             AppointmentChange::Rescheduled { to, status } => {
@@ -237,12 +244,12 @@ impl Table for Appointments {
             "INSERT INTO appointments AS t (id, partition, position, version, provider_id,
                  provider_account_id, client_id, service_id, service_name, starts_at, ends_at, zone,
                  local_start, status, price_minor, price_currency, contact_name, contact_email,
-                 contact_phone, client_notes, status_reason, created_at, updated_at)
+                 contact_phone, client_notes, status_reason, created_at, updated_at, reason_by)
              SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
                  $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::timestamptz[],
                  $11::timestamptz[], $12::text[], $13::timestamp[], $14::text[], $15::bigint[],
                  $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
-                 $22::timestamptz[], $23::timestamptz[])
+                 $22::timestamptz[], $23::timestamptz[], $24::uuid[])
              ON CONFLICT (id) DO UPDATE SET
                  partition = excluded.partition, position = excluded.position,
                  version = excluded.version, provider_id = excluded.provider_id,
@@ -255,7 +262,7 @@ impl Table for Appointments {
                  contact_name = excluded.contact_name, contact_email = excluded.contact_email,
                  contact_phone = excluded.contact_phone, client_notes = excluded.client_notes,
                  status_reason = excluded.status_reason, created_at = excluded.created_at,
-                 updated_at = excluded.updated_at
+                 updated_at = excluded.updated_at, reason_by = excluded.reason_by
              WHERE t.position < excluded.position",
         )
         .bind(ids(|row| row.id.uuid()))
@@ -281,6 +288,7 @@ impl Table for Appointments {
         .bind(note(|row| &row.status_reason))
         .bind(stamps.created_at)
         .bind(stamps.updated_at)
+        .bind(rows.iter().map(|row| row.reason_by.map(AccountId::uuid)).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map_err(database(TABLE))?;
@@ -359,6 +367,107 @@ pub async fn of_provider(
     Ok(Page::cut(rows, limit, LIST, |row| (row.slot.start, row.id)))
 }
 
+/// Where a party's appointments are listed: each appointment's provider and start, in order of their ids, as client or
+/// as owner of the shop; for going through all of them, some at a time.
+pub async fn places_of_party(
+    pool: &PgPool,
+    account: AccountId,
+    after: Option<AppointmentId>,
+    limit: i64,
+) -> Result<Vec<(AppointmentId, ProviderId, Instant)>, TableError> {
+    let rows: Vec<(Uuid, Uuid, Instant)> = sqlx::query_as(
+        "SELECT id, provider_id, starts_at FROM appointments
+         WHERE (client_id = $1 OR provider_id = ANY (SELECT id FROM providers WHERE account_id = $1))
+           AND id > COALESCE($2::uuid, '00000000-0000-0000-0000-000000000000')
+         ORDER BY id LIMIT $3",
+    )
+    .bind(account.uuid())
+    .bind(after.map(AppointmentId::uuid))
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(database(TABLE))?;
+    let columns = Columns(TABLE);
+    rows.into_iter()
+        .map(|(id, provider, start)| {
+            Ok((columns.id("id", id)?, columns.id("provider_id", provider)?, start))
+        })
+        .collect()
+}
+
+/// A party's appointments that stand and have not begun, on either side, in order of their ids.
+pub async fn standing_of_party(
+    pool: &PgPool,
+    account: AccountId,
+    now: Instant,
+    after: Option<AppointmentId>,
+    limit: i64,
+) -> Result<Vec<AppointmentId>, TableError> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM appointments
+         WHERE (client_id = $1 OR provider_id = ANY (SELECT id FROM providers WHERE account_id = $1))
+           AND starts_at > $2 AND status IN ('pending', 'confirmed')
+           AND id > COALESCE($3::uuid, '00000000-0000-0000-0000-000000000000')
+         ORDER BY id LIMIT $4",
+    )
+    .bind(account.uuid())
+    .bind(now)
+    .bind(after.map(AppointmentId::uuid))
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(database(TABLE))?;
+    rows.into_iter().map(|id| Columns(TABLE).id("id", id)).collect()
+}
+
+/// All of a provider's appointments, whatever their status, the latest first.
+pub async fn all_of_provider(
+    pool: &PgPool,
+    provider: ProviderId,
+    cursor: Option<&str>,
+    limit: PageLimit,
+) -> Result<Page<AppointmentRow>, TableError> {
+    const LIST: &str = "appointments.all";
+    let after: Option<(Instant, AppointmentId)> = paging::decode(LIST, cursor)?;
+    let rows = sqlx::query_as(select!(
+        "WHERE provider_id = $1 \
+         AND (starts_at, id) < (COALESCE($3::timestamptz, 'infinity'), COALESCE($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')) \
+         ORDER BY starts_at DESC, id DESC LIMIT $2"
+    ))
+    .bind(provider.uuid())
+    .bind(limit.and_one())
+    .bind(after.map(|(start, _)| start))
+    .bind(after.map(|(_, id)| id.uuid()))
+    .fetch_all(pool)
+    .await
+    .map_err(database(TABLE))?;
+    Ok(Page::cut(read(rows)?, limit, LIST, |row| (row.slot.start, row.id)))
+}
+
+/// Empties what an erased person left in appointments: contact and notes where they were the client, and the reasons
+/// they wrote on either side (of rows of before authors were kept, every reason).
+pub async fn purge_person(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<(), TableError> {
+    for sql in [
+        "UPDATE appointments SET contact_name = NULL, contact_email = NULL, contact_phone = NULL,
+                client_notes = NULL
+         WHERE client_id = $1 AND (contact_name IS NOT NULL OR contact_email IS NOT NULL
+               OR contact_phone IS NOT NULL OR client_notes IS NOT NULL)",
+        "UPDATE appointments SET status_reason = NULL, reason_by = NULL
+         WHERE (client_id = $1 OR provider_id = ANY (SELECT id FROM providers WHERE account_id = $1))
+           AND status_reason IS NOT NULL AND COALESCE(reason_by, $1) = $1",
+    ] {
+        sqlx::query(sql)
+            .bind(account.uuid())
+            .execute(&mut *connection)
+            .await
+            .map_err(database(TABLE))?;
+    }
+    Ok(())
+}
+
 /// The same all at once, for the cache; `None` when there are more than [`MAX_WHOLE_DAY`].
 pub async fn whole_day(
     pool: &PgPool,
@@ -412,6 +521,7 @@ struct Raw {
     contact_phone: Option<String>,
     client_notes: Option<String>,
     status_reason: Option<String>,
+    reason_by: Option<Uuid>,
     #[sqlx(flatten)]
     stamp: RawStamp,
 }
@@ -441,6 +551,7 @@ impl TryFrom<Raw> for AppointmentRow {
             contact_phone,
             client_notes,
             status_reason,
+            reason_by,
             stamp,
         } = raw;
         let columns = Columns(TABLE);
@@ -461,6 +572,7 @@ impl TryFrom<Raw> for AppointmentRow {
             contact: name.zip(email).map(|(name, email)| Contact { name, email, phone }),
             client_notes: columns.optional("client_notes", client_notes)?,
             status_reason: columns.optional("status_reason", status_reason)?,
+            reason_by: reason_by.map(|id| columns.id("reason_by", id)).transpose()?,
             stamp: columns.stamp(stamp)?,
         })
     }

@@ -34,7 +34,7 @@ mod contract;
 mod in_process;
 mod redis;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,6 +138,15 @@ impl Key {
             Self::ProvidersPage(partition) => partition,
         }
     }
+}
+
+/// The lists that show appointments of these days, or these providers.
+fn lists_of(days: &[(ProviderId, NaiveDate)], partitions: PartitionCount) -> BTreeSet<Key> {
+    let list = |&(provider, day): &(ProviderId, NaiveDate)| {
+        let partition = partitions.partition_of(provider.slot());
+        [Key::DayList(provider, day), Key::ProvidersPage(partition)]
+    };
+    days.iter().flat_map(list).collect()
 }
 
 /// A value of any kind.
@@ -318,6 +327,11 @@ pub trait AvailabilityCache: Send + Sync + 'static {
     async fn get_providers_pages(
         &self,
     ) -> Result<Vec<(Partition, Cached<ProvidersPageDoc>)>, CacheUnavailable>;
+
+    /// Loses the lists of these local days, and the head of the provider list of each provider's partition: somebody in
+    /// them was erased. Whoever reads next fills them anew; a reader that was at it may bring an older one back, so this
+    /// is done twice.
+    async fn lose_lists(&self, days: &[(ProviderId, NaiveDate)]) -> Result<(), CacheUnavailable>;
 
     /// Up to which event every partition is applied. One the cache knows nothing of is left out.
     async fn applied(&self) -> Result<PositionToken, CacheUnavailable>;

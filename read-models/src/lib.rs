@@ -13,13 +13,16 @@
 
 pub mod accounts;
 pub mod appointments;
+pub mod audit;
 pub mod availability;
+pub mod erasures;
 pub mod fanout;
 pub mod freshness;
 pub mod notifications;
 pub mod paging;
 pub mod providers;
 pub mod services;
+pub mod sessions;
 pub mod table;
 
 #[cfg(test)]

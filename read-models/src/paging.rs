@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Datelike as _;
 use domain::Instant;
-use domain::ids::{AppointmentId, ProviderId};
+use domain::ids::{AccountId, AppointmentId, ProviderId, SessionId};
 use domain::position::Partition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -105,6 +105,8 @@ impl SortKey for u64 {}
 impl SortKey for Partition {}
 impl SortKey for ProviderId {}
 impl SortKey for AppointmentId {}
+impl SortKey for AccountId {}
+impl SortKey for SessionId {}
 
 impl SortKey for String {
     /// Names have no control characters, and Postgres has no text with U+0000.

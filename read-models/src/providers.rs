@@ -91,6 +91,13 @@ pub enum ProviderChange {
     },
     /// Its time zone was set.
     ZoneSet(Zone),
+    /// It can be found and booked, or not.
+    DoorsSet {
+        /// Whether it can.
+        is_open: bool,
+    },
+    /// It is closed for good: its owner was erased, and its name with them.
+    Closed,
     /// Something that shows nowhere in the row but in its version.
     Touched,
 }
@@ -125,6 +132,8 @@ impl Table for Providers {
             }
             ProviderChange::ProfileChanged { .. }
             | ProviderChange::ZoneSet(_)
+            | ProviderChange::DoorsSet { .. }
+            | ProviderChange::Closed
             | ProviderChange::Touched => None,
         }
     }
@@ -149,6 +158,11 @@ impl Table for Providers {
                 row.hourly_rate = hourly_rate;
             }
             ProviderChange::ZoneSet(zone) => row.zone = zone,
+            ProviderChange::DoorsSet { is_open } => row.is_open = is_open,
+            ProviderChange::Closed => {
+                row.is_open = false;
+                row.business_name = None;
+            }
             ProviderChange::Touched => {}
         }
     }
@@ -214,19 +228,37 @@ impl Table for Providers {
     }
 }
 
+/// Empties what an erased person's shop was called. `ShopClosed` did so; this is for a projector that could still read an
+/// older event of it. Says which shops those are.
+pub async fn purge_person(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Vec<ProviderId>, TableError> {
+    let shops: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE providers SET business_name = NULL, sort_name = NULL WHERE account_id = $1
+         RETURNING id",
+    )
+    .bind(account.uuid())
+    .fetch_all(connection)
+    .await
+    .map_err(database(TABLE))?;
+    shops.into_iter().map(|id| Columns(TABLE).id("id", id)).collect()
+}
+
 /// The provider with this id.
 pub async fn by_id(pool: &PgPool, id: ProviderId) -> Result<Option<ProviderRow>, TableError> {
     let row = sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(pool).await;
     row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
 }
 
-/// The provider whose page has this name.
+/// The provider whose page has this name. A shop that cannot be found has no page.
 pub async fn by_slug(pool: &PgPool, slug: &Slug) -> Result<Option<ProviderRow>, TableError> {
     // A slug that changed hands may stand twice for the moment its old owner's partition lags.
-    let row = sqlx::query_as(select!("WHERE slug = $1 ORDER BY updated_at DESC LIMIT 1"))
-        .bind(slug.as_str())
-        .fetch_optional(pool)
-        .await;
+    let row =
+        sqlx::query_as(select!("WHERE slug = $1 AND is_open ORDER BY updated_at DESC LIMIT 1"))
+            .bind(slug.as_str())
+            .fetch_optional(pool)
+            .await;
     row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
 }
 

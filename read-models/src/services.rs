@@ -165,6 +165,29 @@ impl Table for Services {
     }
 }
 
+/// What a service of a shop that is closed for good is called.
+const NAMELESS: &str = "—";
+
+/// Empties what the services of shops that are closed for good said, in the projector's transaction: their owners were
+/// erased.
+pub async fn forget_of(
+    connection: &mut PgConnection,
+    closed: &[ProviderId],
+) -> Result<(), TableError> {
+    if closed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE services SET name = $2, description = NULL, removed = true WHERE provider_id = ANY($1)",
+    )
+    .bind(closed.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+    .bind(NAMELESS)
+    .execute(connection)
+    .await
+    .map_err(database(TABLE))?;
+    Ok(())
+}
+
 /// What a provider offers, oldest first.
 pub async fn of_provider(
     pool: &PgPool,

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use domain::account::Status as Standing;
 use domain::actor::Role;
 use domain::appointment::Status;
 use domain::hours::Zone;
-use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
+use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId, SessionId};
 use domain::locale::Locale;
 use domain::position::Partition;
 use domain::provider::{Offer, Service};
+use domain::session::EndReason;
 use sqlx::PgPool;
 
 use crate::accounts::{self, AccountChange, AccountWrites};
@@ -18,6 +20,7 @@ use crate::freshness::TablesFreshness;
 use crate::paging::PageLimit;
 use crate::providers::{self, ProviderChange, ProviderWrites};
 use crate::services::{self, ServiceChange, ServiceWrites};
+use crate::sessions::{self, SessionChange};
 use crate::table::{Stamp, Table, TableError, Writes, page_database};
 use crate::testing::{
     appointment, at, id, partitions, position, provider_in, span, stamp, with_database,
@@ -42,6 +45,7 @@ fn registered() -> AccountChange {
         email: Some("ana@example.com".parse().unwrap()),
         phone: None,
         locale: Locale::PtBr,
+        zone: None,
         roles: vec![Role::Client],
     }
 }
@@ -131,6 +135,7 @@ async fn what_was_erased_is_stored_as_null() {
             email: None,
             phone: None,
             locale: Locale::En,
+            zone: None,
             roles: vec![],
         };
         flush::<accounts::Accounts>(&pool, vec![(id(7), stamp(5, 1), erased)]).await.unwrap();
@@ -316,8 +321,11 @@ async fn an_appointment_follows_its_events() {
 
         let moved = span("2026-03-11T14:00:00Z", 60);
         let reason: Option<domain::text::Note> = Some("ill".parse().unwrap());
-        let cancelled =
-            AppointmentChange::StatusChanged { status: Status::Cancelled, reason: reason.clone() };
+        let cancelled = AppointmentChange::StatusChanged {
+            status: Status::Cancelled,
+            reason: reason.clone(),
+            reason_by: None,
+        };
         let changes = vec![
             (
                 which,
@@ -366,7 +374,11 @@ async fn a_client_sees_what_is_to_come_and_what_is_over_and_nothing_twice_or_nev
         for (n, start) in (1_u16..).zip(starts) {
             changes.push((id(n), stamp(n.into(), 1), booked(start)));
         }
-        let declined = AppointmentChange::StatusChanged { status: Status::Declined, reason: None };
+        let declined = AppointmentChange::StatusChanged {
+            status: Status::Declined,
+            reason: None,
+            reason_by: None,
+        };
         changes.push((id(7), stamp(20, 2), declined));
         let mut foreign = appointment("2026-03-11T13:00:00Z");
         foreign.client = id(55);
@@ -486,4 +498,181 @@ fn a_row_shows_nothing_personal_when_it_is_debugged() {
     for personal in ["Ana", "example.com", "99999", "lines"] {
         assert!(!text.contains(personal), "{text}");
     }
+}
+
+#[tokio::test]
+async fn an_account_shows_what_its_events_made_of_it_until_it_is_erased() {
+    with_database(|pool| async move {
+        let ana: AccountId = id(7);
+        let email = |text: &str| Some(text.parse().unwrap());
+        let photo = Some(id(3));
+        let changes = vec![
+            (ana, stamp(1, 1), registered()),
+            (
+                ana,
+                stamp(2, 2),
+                AccountChange::ProfileSet {
+                    name: Some("Ana Lima".parse().unwrap()),
+                    phone: Some("11 91234-5678".parse().unwrap()),
+                    locale: Locale::En,
+                    zone: Some("Europe/Lisbon".parse().unwrap()),
+                },
+            ),
+            (ana, stamp(3, 3), AccountChange::EmailPending(email("new@example.com"))),
+            (ana, stamp(4, 4), AccountChange::PhotoSet(photo)),
+            (ana, stamp(5, 5), AccountChange::RoleGranted(Role::Admin)),
+        ];
+        flush::<accounts::Accounts>(&pool, changes).await.unwrap();
+        let row = accounts::by_id(&pool, ana).await.unwrap().unwrap();
+        assert_eq!(row.name.as_ref().unwrap().as_str(), "Ana Lima");
+        assert_eq!(row.phone.as_ref().unwrap().as_str(), "11 91234-5678");
+        assert_eq!((row.locale, row.zone.unwrap().name()), (Locale::En, "Europe/Lisbon"));
+        assert_eq!(row.pending_email, email("new@example.com"));
+        assert_eq!((row.photo, row.status, row.generation), (photo, Standing::Active, 0));
+
+        let changed = AccountChange::EmailChanged(email("new@example.com"));
+        let changes = vec![
+            (ana, stamp(6, 6), changed),
+            (ana, stamp(7, 7), AccountChange::RoleRevoked(Role::Admin)),
+            (ana, stamp(8, 8), AccountChange::SessionsEnded),
+            (ana, stamp(9, 9), AccountChange::EmailPending(email("third@example.com"))),
+            (ana, stamp(10, 10), AccountChange::CredentialsRenewed),
+        ];
+        flush::<accounts::Accounts>(&pool, changes).await.unwrap();
+        let row = accounts::by_id(&pool, ana).await.unwrap().unwrap();
+        assert_eq!((row.email, row.email_confirmed), (email("new@example.com"), true));
+        assert_eq!((row.roles, row.generation, row.pending_email), (vec![Role::Client], 3, None));
+
+        let changes = vec![(ana, stamp(11, 11), AccountChange::Deactivated)];
+        flush::<accounts::Accounts>(&pool, changes).await.unwrap();
+        let row = accounts::by_id(&pool, ana).await.unwrap().unwrap();
+        assert_eq!((row.status, row.generation), (Standing::Deactivated, 4));
+        let changes = vec![
+            (ana, stamp(12, 12), AccountChange::Reactivated),
+            (ana, stamp(13, 13), AccountChange::PhotoSet(None)),
+            (ana, stamp(14, 14), AccountChange::Erased),
+        ];
+        flush::<accounts::Accounts>(&pool, changes).await.unwrap();
+        let row = accounts::by_id(&pool, ana).await.unwrap().unwrap();
+        assert_eq!((&row.name, &row.email, &row.phone), (&None, &None, &None));
+        assert_eq!((row.zone, row.photo, row.roles.len()), (None, None, 0));
+        assert_eq!((row.status, row.generation), (Standing::Erased, 5));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn accounts_are_listed_newest_first_page_by_page() {
+    with_database(|pool| async move {
+        let mut second = stamp(6, 1);
+        second.at = position(1, 6);
+        let changes = vec![
+            (id(1), stamp(5, 1), registered()),
+            (id(2), second, registered()),
+            (id(3), stamp(7, 1), registered()),
+        ];
+        flush::<accounts::Accounts>(&pool, changes).await.unwrap();
+        let limit = PageLimit::new(2).unwrap();
+        let first = accounts::list(&pool, None, limit).await.unwrap();
+        let ids: Vec<AccountId> = first.items.iter().map(|row| row.id).collect();
+        assert_eq!(ids, [id(3), id(2)]);
+        let rest = accounts::list(&pool, first.next_cursor.as_deref(), limit).await.unwrap();
+        assert_eq!((rest.items[0].id, rest.items.len(), rest.next_cursor), (id(1), 1, None));
+        assert!(accounts::list(&pool, Some("nonsense"), limit).await.is_err());
+    })
+    .await;
+}
+
+fn started(account: AccountId, generation: u32) -> SessionChange {
+    SessionChange::Started {
+        account,
+        generation,
+        expires_at: at("2026-06-01T00:00:00Z"),
+        ip: Some("203.0.113.9".parse().unwrap()),
+        user_agent: Some("Firefox".parse().unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_listed_until_it_ends_expires_or_its_accounts_credentials_change() {
+    with_database(|pool| async move {
+        let (ana, bia): (AccountId, AccountId) = (id(7), id(8));
+        let now = at("2026-03-01T00:00:00Z");
+        let listed = async |account, now| {
+            let page = sessions::of_account(&pool, account, now, None, PageLimit::default());
+            page.await.unwrap().items.iter().map(|row| row.id).collect::<Vec<SessionId>>()
+        };
+        let accounts = vec![(ana, stamp(1, 1), registered()), (bia, stamp(2, 1), registered())];
+        flush::<accounts::Accounts>(&pool, accounts).await.unwrap();
+        let batch = || {
+            vec![
+                (id(1), stamp(3, 1), started(ana, 0)),
+                (id(2), stamp(4, 1), started(ana, 0)),
+                (id(3), stamp(5, 1), started(bia, 0)),
+                (id(4), stamp(6, 1), started(ana, 0)),
+            ]
+        };
+        assert_eq!(flush::<sessions::Sessions>(&pool, batch()).await.unwrap(), 4);
+        assert_eq!(flush::<sessions::Sessions>(&pool, batch()).await.unwrap(), 0, "twice is once");
+        assert_eq!(listed(ana, now).await, [id(4), id(2), id(1)]);
+        assert_eq!(listed(bia, now).await, [id(3)]);
+        assert!(listed(ana, at("2026-06-01T00:00:00Z")).await.is_empty(), "their time is up");
+
+        let ended = SessionChange::Ended { at: now, reason: EndReason::EndedByOwner };
+        flush::<sessions::Sessions>(&pool, vec![(id(2), stamp(7, 2), ended)]).await.unwrap();
+        assert_eq!(listed(ana, now).await, [id(4), id(1)]);
+        let row = sessions::by_id(&pool, id(2)).await.unwrap().unwrap();
+        assert_eq!((row.ended_at, row.end_reason), (Some(now), Some(EndReason::EndedByOwner)));
+        assert_eq!(row.started_at(), stamp(4, 1).recorded_at);
+        assert_eq!(row.ip.as_ref().unwrap().as_str(), "203.0.113.9");
+
+        let limit = PageLimit::new(1).unwrap();
+        let first = sessions::of_account(&pool, ana, now, None, limit).await.unwrap();
+        let cursor = first.next_cursor.as_deref();
+        let next = sessions::of_account(&pool, ana, now, cursor, limit).await.unwrap();
+        assert_eq!((next.items[0].id, next.next_cursor), (id(1), None));
+
+        let renewed = vec![(ana, stamp(8, 2), AccountChange::CredentialsRenewed)];
+        flush::<accounts::Accounts>(&pool, renewed).await.unwrap();
+        assert!(listed(ana, now).await.is_empty(), "one event of the account ends them all");
+        let again = vec![(id(5), stamp(9, 1), started(ana, 1))];
+        flush::<sessions::Sessions>(&pool, again).await.unwrap();
+        assert_eq!(listed(ana, now).await, [id(5)]);
+        let closed = vec![(bia, stamp(10, 2), AccountChange::Deactivated)];
+        flush::<accounts::Accounts>(&pool, closed).await.unwrap();
+        assert!(listed(bia, now).await.is_empty());
+
+        sessions::forget_whose(&mut pool.acquire().await.unwrap(), &[ana]).await.unwrap();
+        for (session, known) in [(id(2), false), (id(5), false), (id(3), true)] {
+            let row = sessions::by_id(&pool, session).await.unwrap().unwrap();
+            assert_eq!((row.ip.is_some(), row.user_agent.is_some()), (known, known));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_shop_whose_doors_are_shut_has_no_page_and_is_not_listed() {
+    with_database(|pool| async move {
+        let shop: ProviderId = id(2);
+        let slug = "salao-da-ana".parse().unwrap();
+        let found = async || {
+            let listed = providers::list(&pool, None, PageLimit::default()).await.unwrap().items;
+            (providers::by_slug(&pool, &slug).await.unwrap().is_some(), listed.len())
+        };
+        let opened = vec![(shop, stamp(1, 1), opened(3, "salao-da-ana", Some("Salão da Ana")))];
+        flush::<providers::Providers>(&pool, opened).await.unwrap();
+        for (number, change, expected) in [
+            (2, ProviderChange::DoorsSet { is_open: false }, (false, 0)),
+            (3, ProviderChange::DoorsSet { is_open: true }, (true, 1)),
+            (4, ProviderChange::Closed, (false, 0)),
+        ] {
+            flush::<providers::Providers>(&pool, vec![(shop, stamp(number, number), change)])
+                .await
+                .unwrap();
+            assert_eq!(found().await, expected);
+        }
+        assert_eq!(providers::by_id(&pool, shop).await.unwrap().unwrap().business_name, None);
+    })
+    .await;
 }

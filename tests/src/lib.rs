@@ -125,6 +125,13 @@ fn program() -> PathBuf {
     program
 }
 
+/// A client, on the one rustls provider there is.
+pub fn http_client() -> reqwest::Client {
+    // Whoever came first has installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().timeout(PATIENCE).build().expect("a client")
+}
+
 impl Pontual {
     /// `pontual serve` in this profile, with the default number of partitions.
     pub async fn start(profile: Profile) -> Self {
@@ -158,37 +165,17 @@ impl Pontual {
     /// Starts one more process on the same stores; gives its address once it is ready.
     pub async fn spawn(&mut self, arguments: &[&str]) -> String {
         let (port, metrics_port) = (free_port(), free_port());
-        let mut command = Command::new(program());
+        let mut command = self.program(arguments);
         command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap_or_default())
-            .env("PONTUAL_DATA_DIR", self.folder.path())
             .env("PONTUAL_LISTEN", format!("127.0.0.1:{port}"))
             .env("PONTUAL_METRICS_LISTEN", format!("127.0.0.1:{metrics_port}"))
-            .env("PONTUAL_PARTITIONS", self.partitions.to_string())
-            .env("PONTUAL_PUBLIC_URL", "http://pontual.localhost")
-            .env("PONTUAL_DATABASE_POOL", "8")
-            .env("PONTUAL_RATE_LIMITS", "off")
-            .env("PONTUAL_REDIS_PREFIX", format!("{}:", self.database))
-            .env("DATABASE_URL", &self.database_url)
             .stdin(Stdio::null())
             .stdout(self.log_file())
-            .stderr(self.log_file())
-            .kill_on_drop(true);
-        if self.profile == Profile::Full {
-            command.env("REDIS_URL", required("TEST_REDIS_URL")).env(
-                "MONGODB_URL",
-                format!("{}/{}", required("TEST_MONGODB_URL").trim_end_matches('/'), self.database),
-            );
-        }
-        for (key, value) in &self.extra {
-            command.env(key, value);
-        }
+            .stderr(self.log_file());
         let mut child = command.spawn().expect("pontual starts");
         let url = format!("http://127.0.0.1:{port}");
         let deadline = Instant::now() + PATIENCE;
-        let client = reqwest::Client::new();
+        let client = http_client();
         loop {
             if let Ok(answer) = client.get(format!("{url}/health/ready")).send().await
                 && answer.status().is_success()
@@ -203,6 +190,60 @@ impl Pontual {
         }
         self.processes.push(child);
         url
+    }
+
+    /// The program on these stores, to be started.
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("PONTUAL_DATA_DIR", self.folder.path())
+            .env("PONTUAL_PARTITIONS", self.partitions.to_string())
+            .env("PONTUAL_PUBLIC_URL", "http://pontual.localhost")
+            .env("PONTUAL_DATABASE_POOL", "8")
+            .env("PONTUAL_RATE_LIMITS", "off")
+            .env("PONTUAL_REDIS_PREFIX", format!("{}:", self.database))
+            .env("DATABASE_URL", &self.database_url)
+            .kill_on_drop(true);
+        if self.profile == Profile::Full {
+            command.env("REDIS_URL", required("TEST_REDIS_URL")).env(
+                "MONGODB_URL",
+                format!("{}/{}", required("TEST_MONGODB_URL").trim_end_matches('/'), self.database),
+            );
+        }
+        for (key, value) in &self.extra {
+            command.env(key, value);
+        }
+        command
+    }
+
+    /// Runs a command of the program to its end, with this on its standard input and these variables; gives whether
+    /// it succeeded, and all it printed.
+    pub async fn run(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        variables: &[(&str, &str)],
+    ) -> (bool, String) {
+        let mut command = self.program(arguments);
+        command
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("pontual starts");
+        let mut stdin = child.stdin.take().expect("its input is a pipe");
+        // A program that does not read its input may be gone by now.
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes()).await;
+        drop(stdin);
+        let ended = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output())
+            .await
+            .expect("it ends within 60 s")
+            .expect("it can be waited for");
+        let printed = [ended.stdout, ended.stderr].concat();
+        (ended.status.success(), String::from_utf8_lossy(&printed).into_owned())
     }
 
     /// What the processes have logged.
@@ -296,6 +337,24 @@ impl Pontual {
         rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect()
     }
 
+    /// The texts of all mails to an address that are there; soft line breaks are undone.
+    pub fn mails_to(&self, email: &str) -> Vec<String> {
+        let to = format!("<{email}>");
+        let is_to = |line: &str| {
+            line.strip_prefix("To: ")
+                .is_some_and(|to_line| to_line.trim() == email || to_line.contains(&to))
+        };
+        std::fs::read_dir(self.folder.path().join("mail"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|e| e == "eml"))
+            .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+            .filter(|text| text.lines().any(is_to))
+            .map(|text| text.replace("=\r\n", "").replace("=3D", "="))
+            .collect()
+    }
+
     /// The text of a mail to an address, once it is there; soft line breaks are undone.
     pub async fn mail_to(&self, email: &str) -> String {
         let folder = self.folder.path().join("mail");
@@ -335,13 +394,14 @@ pub struct Api {
     pub url: String,
     /// The access token it sends.
     pub token: Option<String>,
-    client: reqwest::Client,
+    /// What it calls with.
+    pub client: reqwest::Client,
 }
 
 impl Api {
     /// A caller that is not signed in.
     pub fn new(url: &str) -> Self {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+        let client = http_client();
         Self { url: url.to_owned(), token: None, client }
     }
 

@@ -60,6 +60,7 @@ impl Api {
         let verifier = signer.verifier([]);
         let executor = Executor::new(log.clone());
         let state = CommandState::new(executor, signer, verifier, Passwords::new(), limits.clone());
+        let state = state.with_origins("https://pontual.test", &[]);
         let (router, _) = command_api::router(state);
         Self { app: Front::new(limits).before(router), log, clock, _database: database }
     }
@@ -214,7 +215,7 @@ pub(crate) fn an_id() -> String {
 pub(crate) async fn forged(api: &Api) -> String {
     let account = api.account_id("ana@example.com").await;
     let session: SessionId = Mint::new([98; 32]).id(account.slot(), 0);
-    signer(2, &api.clock).issue(account, session, &[]).unwrap().token
+    signer(2, &api.clock).issue(account, session, 0, &[]).unwrap().token
 }
 
 fn now(clock: &Arc<FrozenClock>) -> Now {

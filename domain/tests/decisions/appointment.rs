@@ -11,7 +11,7 @@ use domain::appointment::{
 };
 use domain::command::Command;
 use domain::event::Event;
-use domain::hours::Confirmation;
+use domain::hours::{Confirmation, WeeklyHours};
 use domain::ids::{AgendaId, AppointmentId, Id, Mint, ProviderId, RoutingSlot, ServiceId};
 use domain::money::{Currency, Money};
 use domain::provider::{
@@ -522,7 +522,8 @@ fn declining_frees_the_slot_and_is_for_pending_appointments_only() {
         | Event::Provider(_)
         | Event::Agenda(_)
         | Event::Appointment(_)
-        | Event::NotificationFeed(_) => None,
+        | Event::NotificationFeed(_)
+        | Event::Session(_) => None,
     });
     assert_eq!(reason.unwrap().subject(), shop.owner.account().unwrap().into());
     assert!(world.run(&shop.owner, &decline).unwrap().events.is_empty());

@@ -12,5 +12,6 @@ mod never_overlaps;
 mod notification_feed;
 mod provider;
 mod rescheduling;
+mod session;
 mod stored;
 mod world;

@@ -13,7 +13,7 @@ use domain::agenda::Agenda;
 use domain::aggregate::{Aggregate, StreamId, StreamKind, Version};
 use domain::appointment::{Appointment, AppointmentStands, BookAppointment};
 use domain::command::{
-    ClaimHasher, ClaimKey, ClaimKind, Command, Facts, Loaded, SecretKey, Stop, View,
+    self, ClaimHasher, ClaimKey, ClaimKind, Command, Facts, Loaded, SecretKey, Stop, View,
 };
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
@@ -23,6 +23,7 @@ use domain::ids::{
 use domain::locale::Locale;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::{Offer, OpenProvider, Provider};
+use domain::session::Session;
 use domain::{Instant, Refusal};
 use uuid::Uuid;
 
@@ -33,6 +34,7 @@ pub(crate) struct World {
     pub(crate) claims: HashMap<ClaimKey, Uuid>,
     pub(crate) secrets: BTreeMap<SecretKey, Vec<u8>>,
     subjects: BTreeSet<SubjectId>,
+    pub(crate) erased: BTreeSet<SubjectId>,
     commands: u64,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct Done<O> {
     pub(crate) rounds: usize,
     /// Where its command row lives.
     pub(crate) slot: RoutingSlot,
+    /// Whose data the sender's address is, where nobody is signed in.
+    pub(crate) origin_of: Option<SubjectId>,
 }
 
 impl<O> Done<O> {
@@ -89,6 +93,7 @@ impl World {
             claims: HashMap::new(),
             secrets: BTreeMap::new(),
             subjects: BTreeSet::new(),
+            erased: BTreeSet::new(),
             commands: 0,
         }
     }
@@ -125,26 +130,33 @@ impl World {
             };
             let view = View::new(&facts);
             let slot = command.target(&view).slot;
-            let result = command.authorize(&view).and_then(|()| command.decide(&view));
+            let result = command::run(command, &view);
             let changes = view.into_changes();
             match result {
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Missing) => {
-                    let (streams, keys) = (changes.missing_streams, changes.missing_claims);
+                    let (mut streams, keys) = (changes.missing_streams, changes.missing_claims);
+                    streams.extend(changes.begun);
                     assert!(!streams.is_empty() || !keys.is_empty(), "it stopped for nothing");
                     if rounds == 1 {
-                        loaded.extend(command.reads().into_iter().map(|id| (id, self.load(id))));
+                        let first = command::first_reads(command, actor);
+                        loaded.extend(first.into_iter().map(|id| (id, self.load(id))));
                     }
                     loaded.extend(streams.into_iter().map(|id| (id, self.load(id))));
                     claims.extend(keys.into_iter().map(|k| (k, self.claims.get(&k).copied())));
                 }
                 Ok(outcome) => {
                     self.subjects.extend(changes.new_subjects);
+                    assert!(self.subjects.is_disjoint(&self.erased), "an erased person got a key");
                     for (key, owner) in changes.take {
                         assert_eq!(self.claims.insert(key, owner), None, "it took a taken claim");
                     }
                     for (key, owner) in changes.release {
                         assert_eq!(self.claims.remove(&key), Some(owner));
+                    }
+                    for key in changes.drop {
+                        assert!(!changes.put.contains_key(&key), "it puts and drops a secret");
+                        self.secrets.remove(&key);
                     }
                     self.secrets.extend(changes.put);
                     let mut events = Vec::new();
@@ -156,11 +168,15 @@ impl World {
                             events.push((stream, event));
                         }
                     }
+                    for subject in changes.erase {
+                        self.subjects.remove(&subject);
+                        self.erased.insert(subject);
+                    }
                     // What a retry or a client is told comes out of the log as it went in.
                     let json = serde_json::to_string(&outcome).unwrap();
                     let outcome = serde_json::from_str(&json).unwrap();
-                    let required = changes.required;
-                    return Ok(Done { outcome, events, required, rounds, slot });
+                    let (required, origin_of) = (changes.required, changes.origin_of);
+                    return Ok(Done { outcome, events, required, rounds, slot, origin_of });
                 }
             }
         }
@@ -205,6 +221,7 @@ impl World {
             StreamKind::NotificationFeed => {
                 Loaded::new(version, self.get::<NotificationFeed>(stream.id))
             }
+            StreamKind::Session => Loaded::new(version, self.get::<Session>(stream.id)),
         }
     }
 
@@ -286,6 +303,7 @@ pub(crate) fn registration(name: &str) -> RegisterAccount {
         email: format!("{name}@example.com").parse().unwrap(),
         phone: None,
         locale: Locale::PtBr,
+        zone: None,
         as_provider: false,
         password_hash: format!("$argon2id${name}"),
     }
@@ -354,4 +372,4 @@ macro_rules! folded {
     )*};
 }
 
-folded!(Account Provider Agenda Appointment NotificationFeed);
+folded!(Account Provider Agenda Appointment NotificationFeed Session);

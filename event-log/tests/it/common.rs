@@ -148,6 +148,7 @@ pub(crate) async fn person(executor: &Executor, name: &str) -> Actor {
         email: email.clone(),
         phone: None,
         locale: Locale::En,
+        zone: None,
         as_provider: false,
         password_hash: "$argon2id$".to_owned(),
     };

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use domain::Refusal;
-use domain::account::RegisterAccount;
 use domain::actor::Actor;
 use domain::aggregate::StreamKind;
 use domain::appointment::{CancelAppointment, ConfirmAppointment};
-use domain::command::{ClaimHasher as _, ClaimKind, SecretKey, SecretKind};
 use domain::event::Event;
-use domain::locale::Locale;
 use domain::notification_feed::{
     MarkAllNotificationsRead, MarkNotificationRead, NotificationFeedEvent,
 };
@@ -182,33 +179,6 @@ on_1_and_7_partitions! {
         assert!(answers.iter().all(|a| (&a.positions, &a.versions) == (&answers[0].positions, &answers[0].versions)));
         let booked = everything(executors[0].log()).await;
         assert_eq!(booked.iter().filter(|r| of_agenda(r)).count(), 1);
-    }
-
-    async fn a_taken_address_answers_the_same_and_its_owner_hears_of_it(database, partitions) {
-        let executor = Executor::new(database.log(partitions).await);
-        let log = executor.log();
-        let register = |hash: &str| RegisterAccount {
-            name: "Ana".parse().unwrap(),
-            email: "ana@example.com".parse().unwrap(),
-            phone: None,
-            locale: Locale::PtBr,
-            as_provider: false,
-            password_hash: hash.to_owned(),
-        };
-        // Several at once: one account comes of it.
-        let all = join_all((0..8).map(|n| {
-            let (executor, register) = (executor.clone(), register(&format!("hash{n}")));
-            tokio::spawn(async move { executor.execute(register, origin(&Actor::Anonymous)).await })
-        }))
-        .await;
-        all.into_iter().for_each(|one| drop(one.unwrap().unwrap()));
-        let kinds: Vec<_> = everything(log).await.iter().map(|r| r.event.kind().0).collect();
-        let registered = kinds.iter().filter(|k| **k == "AccountRegistered").count();
-        assert_eq!((registered, kinds.len()), (1, 8), "{kinds:?}");
-        let claim = log.claim_key(ClaimKind::Email, "ana@example.com");
-        let owner = log.claim_owner(claim).await.unwrap().unwrap();
-        let key = SecretKey { owner, kind: SecretKind::PasswordHash };
-        assert!(log.secret(key).await.unwrap().unwrap().starts_with(b"hash"));
     }
 
     async fn a_decisions_now_is_never_before_what_it_read(database, partitions) {

@@ -6,19 +6,23 @@
 
 use std::path::PathBuf;
 
-use domain::account::AccountEvent;
+use domain::account::{AccountEvent, DeactivatedBy};
 use domain::actor::Role;
 use domain::agenda::AgendaEvent;
 use domain::appointment::{AppointmentEvent, Contact, Parties, Side, Status, Terms};
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
-use domain::ids::{AccountId, AppointmentId, Mint, ProviderId, RoutingSlot, ServiceId};
+use domain::ids::{
+    AccountId, AppointmentId, Id, Mint, PhotoId, ProviderId, RoutingSlot, ServiceId,
+};
 use domain::locale::Locale;
 use domain::money::{Currency, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
 use domain::provider::{Offer, ProviderEvent, Service};
+use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
+use domain::text::EmailAddress;
 use serde_json::Value;
 
 #[test]
@@ -153,6 +157,14 @@ fn parties() -> Parties {
     Parties { provider: provider(), provider_account: account(), client: account() }
 }
 
+fn photo(n: u32) -> PhotoId {
+    mint().id(slot(), n)
+}
+
+fn address(name: &str) -> Personal<EmailAddress> {
+    Personal::of(account(), format!("{name}@example.com").parse().unwrap())
+}
+
 /// One of every event, with every optional field.
 fn one_of_each() -> Vec<Event> {
     let reason = || Some(Personal::of(account(), "Imprevisto".parse().unwrap()));
@@ -165,12 +177,54 @@ fn one_of_each() -> Vec<Event> {
             email: Personal::of(account(), "ana@example.com".parse().unwrap()),
             phone: Some(Personal::of(account(), "11 91234-5678".parse().unwrap())),
             locale: Locale::PtBr,
+            zone: Some(Zone::SAO_PAULO),
             roles: vec![Role::Client, Role::Provider],
         }
         .into(),
         AccountEvent::RegistrationAttempted {}.into(),
         AccountEvent::EmailConfirmed {}.into(),
+        AccountEvent::ProfileChanged {
+            name: Personal::of(account(), "Ana Lima".parse().unwrap()),
+            phone: Some(Personal::of(account(), "11 91234-5678".parse().unwrap())),
+            locale: Locale::En,
+            zone: Some(Zone::SAO_PAULO),
+        }
+        .into(),
+        AccountEvent::EmailChangeRequested {
+            change: mint().id(account().slot(), 0),
+            email: address("ana.lima"),
+        }
+        .into(),
+        AccountEvent::EmailChanged {
+            change: mint().id(account().slot(), 0),
+            email: address("ana.lima"),
+            previous: address("ana"),
+        }
+        .into(),
+        AccountEvent::PasswordResetRequested {
+            reset: mint().id(account().slot(), 0),
+            expires_at: span().end,
+        }
+        .into(),
+        AccountEvent::PasswordReset {}.into(),
+        AccountEvent::PasswordChanged {}.into(),
+        AccountEvent::PhotoChanged { photo: photo(1), replaced: Some(photo(0)) }.into(),
+        AccountEvent::PhotoRemoved { photo: photo(1) }.into(),
         AccountEvent::RoleGranted { role: Role::Provider }.into(),
+        AccountEvent::RoleRevoked { role: Role::Auditor }.into(),
+        AccountEvent::SessionsEnded {}.into(),
+        AccountEvent::AccountDeactivated { by: DeactivatedBy::Admin }.into(),
+        AccountEvent::AccountReactivated {}.into(),
+        AccountEvent::AccountErased { photo: Some(photo(1)) }.into(),
+        SessionEvent::SessionStarted {
+            account: account(),
+            generation: 2,
+            expires_at: span().end,
+            ip: Some(Personal::of(account(), "203.0.113.9".parse().unwrap())),
+            user_agent: Some(Personal::of(account(), "Firefox".parse().unwrap())),
+        }
+        .into(),
+        SessionEvent::SessionEnded { account: account(), reason: EndReason::RefreshReused }.into(),
         ProviderEvent::ProviderOpened {
             account: account(),
             slug: "salao-da-bia".parse().unwrap(),
@@ -193,6 +247,9 @@ fn one_of_each() -> Vec<Event> {
         ProviderEvent::ServiceAdded { service: service() }.into(),
         ProviderEvent::ServiceChanged { service: service() }.into(),
         ProviderEvent::ServiceRemoved { service: service_id() }.into(),
+        ProviderEvent::ShopPaused {}.into(),
+        ProviderEvent::ShopResumed {}.into(),
+        ProviderEvent::ShopClosed {}.into(),
         AgendaEvent::SlotTaken {
             provider: provider(),
             day,

@@ -23,6 +23,7 @@ fn registered(n: u32, name: &str) -> domain::event::Event {
         email: Personal::of(account(n), "ana@example.com".parse().unwrap()),
         phone: None,
         locale: Locale::PtBr,
+        zone: None,
         roles: Vec::new(),
     }
     .into()

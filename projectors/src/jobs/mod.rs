@@ -4,8 +4,9 @@
 //! and deletes it. For example `AccountRegistered` at 2:17 becomes the job `ConfirmEmailMail`, which is
 //! rendered from the log when it is sent.
 //!
-//! A job that fails comes back later and later, and is given up after twelve attempts: a dead letter, which can be
-//! listed ([`dead`]) and begun anew ([`revive`]).
+//! A job that fails comes back later and later, and is given up after twelve attempts, or at once if another could not
+//! help: a dead letter. `pontual jobs list --dead` shows them ([`list`]), `pontual jobs retry` lets them begin anew
+//! ([`retry`]).
 //!
 //! A crash while a job runs leaves it locked until its lock expires; then it runs again. The one window
 //! in which something can happen twice is between the effect and the delete: a mail's Message-ID is the
@@ -15,11 +16,14 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::Instant;
-use domain::ids::AccountId;
+use domain::ids::{AccountId, ChangeId, PhotoId, ResetId};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+pub mod erasure;
+mod housekeeping;
+pub mod photos;
 pub mod worker;
 
 /// What there is to do. Ids only: everything else is looked up when it runs.
@@ -34,6 +38,49 @@ pub enum Task {
     /// Tell an account that somebody tried to register with its address.
     RegistrationAttemptMail {
         /// Whose.
+        account: AccountId,
+    },
+    /// Send the link that confirms the address an account means to change to, to that address.
+    ConfirmNewEmailMail {
+        /// Whose.
+        account: AccountId,
+        /// Which request.
+        change: ChangeId,
+    },
+    /// Tell the old address of an account that another one is used now.
+    EmailChangedMail {
+        /// Whose.
+        account: AccountId,
+        /// The number of the event that holds the old address, in the account's partition.
+        number: u64,
+    },
+    /// Send an account the link that sets a new password.
+    ResetPasswordMail {
+        /// Whose.
+        account: AccountId,
+        /// Which request.
+        reset: ResetId,
+    },
+    /// Tell an account that its password was changed.
+    PasswordChangedMail {
+        /// Whose.
+        account: AccountId,
+    },
+    /// Tell an account that it was deactivated.
+    AccountDeactivatedMail {
+        /// Whose.
+        account: AccountId,
+    },
+    /// Delete the files of a photo that is shown no longer.
+    DeletePhoto {
+        /// Whose it was.
+        account: AccountId,
+        /// Which.
+        photo: PhotoId,
+    },
+    /// Take an erased person out of everything that was made of the log.
+    PurgeAccount {
+        /// Whom.
         account: AccountId,
     },
 }
@@ -165,16 +212,53 @@ pub async fn complete(pool: &PgPool, id: Uuid, now: Instant) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Puts a failed job back, later each time, or gives it up. `error` must hold nothing personal.
+/// Puts a failed job back, later each time, or gives it up: after its last attempt, or at once if another cannot help.
+/// `error` must hold nothing personal.
 pub async fn fail(
     pool: &PgPool,
     job: &TakenJob,
     error: &str,
+    permanent: bool,
     now: Instant,
     jitter: f64,
 ) -> sqlx::Result<()> {
-    let dead = job.attempt >= job.max_attempts;
+    let dead = permanent || job.attempt >= job.max_attempts;
     put_back(pool, job.id, job.attempt, dead, error, now, jitter).await
+}
+
+/// Puts a job back whose time has not come; that is no failure, and no attempt.
+pub async fn postpone(pool: &PgPool, job: &TakenJob, until: Instant) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET locked_until = NULL, last_error = NULL, run_at = $3, attempts = 0
+         WHERE id = $1 AND attempts = $2",
+    )
+    .bind(job.id)
+    .bind(i32::try_from(job.attempt).unwrap_or(i32::MAX))
+    .bind(until)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Deletes the mails to an account that wait or were given up: it was erased, and nobody can be written to.
+pub async fn forget_mails(pool: &PgPool, account: AccountId) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query(
+        "DELETE FROM jobs WHERE payload->>'account' = $1 AND kind LIKE '%Mail'
+           AND (locked_until IS NULL OR locked_until <= now())",
+    )
+    .bind(account.to_string())
+    .execute(pool)
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// How many jobs about an account wait, run or were given up, but for one.
+pub async fn count_others(pool: &PgPool, account: AccountId, but: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM jobs WHERE payload->>'account' = $1 AND id <> $2")
+        .bind(account.to_string())
+        .bind(but)
+        .fetch_one(pool)
+        .await
 }
 
 /// Whoever took the job since then has another attempt, and keeps it.
@@ -203,48 +287,65 @@ async fn put_back(
     Ok(())
 }
 
-/// A job that was given up.
+/// A job as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadJob {
+pub struct ListedJob {
     /// Its id.
     pub id: Uuid,
-    /// What it was to do.
+    /// What it is to do.
     pub kind: String,
+    /// How urgent, from 1.
+    pub priority: i16,
     /// How often it was tried.
     pub attempts: u32,
+    /// Not before.
+    pub run_at: Instant,
     /// Why it failed the last time.
-    pub error: String,
+    pub error: Option<String>,
     /// When it was given up.
-    pub dead_at: Instant,
+    pub dead_at: Option<Instant>,
 }
 
-/// Jobs that were given up, the oldest first.
-pub async fn dead(pool: &PgPool, limit: u32) -> sqlx::Result<Vec<DeadJob>> {
-    let rows: Vec<(Uuid, String, i32, Option<String>, Instant)> = sqlx::query_as(
-        "SELECT id, kind, attempts, last_error, dead_at FROM jobs WHERE dead_at IS NOT NULL
-         ORDER BY dead_at, id LIMIT $1",
+/// Jobs that wait, or only those that were given up: these first, then by when they are due.
+pub async fn list(pool: &PgPool, only_dead: bool, limit: u32) -> sqlx::Result<Vec<ListedJob>> {
+    let rows = sqlx::query(
+        "SELECT id, kind, priority, attempts, run_at, last_error, dead_at FROM jobs
+         WHERE NOT $1 OR dead_at IS NOT NULL
+         ORDER BY dead_at NULLS LAST, run_at, id LIMIT $2",
     )
+    .bind(only_dead)
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
-    let dead = |(id, kind, attempts, error, dead_at): (Uuid, String, i32, Option<String>, _)| {
-        let (attempts, error) = (attempts.unsigned_abs(), error.unwrap_or_default());
-        DeadJob { id, kind, attempts, error, dead_at }
-    };
-    Ok(rows.into_iter().map(dead).collect())
+    let listed = rows.iter().map(|row| {
+        Ok(ListedJob {
+            id: row.try_get("id")?,
+            kind: row.try_get("kind")?,
+            priority: row.try_get("priority")?,
+            attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
+            run_at: row.try_get("run_at")?,
+            error: row.try_get("last_error")?,
+            dead_at: row.try_get("dead_at")?,
+        })
+    });
+    listed.collect()
 }
 
-/// Lets a job that was given up begin anew; `false` if there is no such job.
-pub async fn revive(pool: &PgPool, id: Uuid, now: Instant) -> sqlx::Result<bool> {
-    let revived = sqlx::query(
-        "UPDATE jobs SET dead_at = NULL, attempts = 0, locked_until = NULL, run_at = $2
-         WHERE id = $1 AND dead_at IS NOT NULL",
+/// Lets a job, or all of them, run at once that were given up or wait after a failure; says how many. Those given up begin
+/// anew. Jobs that run just now, or whose time has not come, are left alone.
+pub async fn retry(pool: &PgPool, id: Option<Uuid>, now: Instant) -> sqlx::Result<u64> {
+    let retried = sqlx::query(
+        "UPDATE jobs SET dead_at = NULL, attempts = CASE WHEN dead_at IS NULL THEN attempts ELSE 0 END,
+                locked_until = NULL, run_at = $2
+         WHERE ($1::uuid IS NULL OR id = $1)
+           AND (dead_at IS NOT NULL
+                OR (attempts > 0 AND (locked_until IS NULL OR locked_until <= $2)))",
     )
     .bind(id)
     .bind(now)
     .execute(pool)
     .await?;
-    Ok(revived.rows_affected() == 1)
+    Ok(retried.rows_affected())
 }
 
 /// Forgets jobs that were done before an instant, some at a time; says how many.

@@ -1,4 +1,8 @@
-//! Mails about accounts: confirm your address; somebody tried to register with it.
+//! Mails about accounts: confirm your address, choose a new password, your password was changed, …
+//!
+//! For example `PasswordResetRequested` at 2:17 orders the job `ResetPasswordMail` with the ids of account and request,
+//! in the transaction that moves this reactor's checkpoint; the worker renders it. A crash before the commit
+//! orders it again, after it not: the job's id is made of the event's place.
 
 use async_trait::async_trait;
 use domain::account::AccountEvent;
@@ -77,7 +81,29 @@ fn task(event: &Recorded) -> Option<Task> {
     match account_event {
         AccountEvent::AccountRegistered { .. } => Some(Task::ConfirmEmailMail { account }),
         AccountEvent::RegistrationAttempted {} => Some(Task::RegistrationAttemptMail { account }),
-        AccountEvent::EmailConfirmed {} | AccountEvent::RoleGranted { .. } => None,
+        AccountEvent::EmailChangeRequested { change, .. } => {
+            Some(Task::ConfirmNewEmailMail { account, change: *change })
+        }
+        AccountEvent::EmailChanged { .. } => {
+            Some(Task::EmailChangedMail { account, number: event.at.number })
+        }
+        AccountEvent::PasswordResetRequested { reset, .. } => {
+            Some(Task::ResetPasswordMail { account, reset: *reset })
+        }
+        AccountEvent::PasswordReset {} | AccountEvent::PasswordChanged {} => {
+            Some(Task::PasswordChangedMail { account })
+        }
+        AccountEvent::AccountDeactivated { .. } => Some(Task::AccountDeactivatedMail { account }),
+        // Once the key is gone nobody could be written to.
+        AccountEvent::AccountErased { .. }
+        | AccountEvent::EmailConfirmed {}
+        | AccountEvent::ProfileChanged { .. }
+        | AccountEvent::PhotoChanged { .. }
+        | AccountEvent::PhotoRemoved { .. }
+        | AccountEvent::RoleGranted { .. }
+        | AccountEvent::RoleRevoked { .. }
+        | AccountEvent::SessionsEnded {}
+        | AccountEvent::AccountReactivated {} => None,
     }
 }
 
@@ -88,4 +114,9 @@ fn job_id(event: &Recorded) -> uuid::Uuid {
     bytes[8..].copy_from_slice(&event.at.number.to_be_bytes());
     // The top two bits of byte 8 are the variant; no log has 2^62 events in a partition.
     shape(bytes, RoutingSlot::of(event.stream.id))
+}
+
+/// Whether a job of this reactor was ordered by an event of this account: 48 random bits and the slot say so.
+pub(crate) fn mail_is_of(job: uuid::Uuid, account: AccountId) -> bool {
+    job.as_bytes()[..6] == account.uuid().as_bytes()[..6] && RoutingSlot::of(job) == account.slot()
 }

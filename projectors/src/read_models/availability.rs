@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{Days, NaiveDate, TimeDelta};
+use domain::Instant;
 use domain::agenda::{Agenda, AgendaEvent};
 use domain::aggregate::{Aggregate, Version};
 use domain::appointment::AppointmentEvent;
@@ -102,23 +103,24 @@ impl AvailabilityProjector {
             Event::Provider(event) => {
                 let id = ProviderId::trusted(recorded.stream.id);
                 let loaded = self.log.load_at_least::<Provider>(id, recorded.at).await?;
-                let doc = ScheduleDoc {
+                // A shop that is closed is none.
+                let doc = loaded.state.open().is_ok().then(|| ScheduleDoc {
                     schedule: loaded.state.schedule.clone(),
                     services: loaded.state.services.values().cloned().collect(),
-                };
+                });
                 let as_of = loaded.last.map_or(number, |at| at.number);
-                writes.push(CacheWrite::schedule(id, as_of, Some(doc)));
+                writes.push(CacheWrite::schedule(id, as_of, doc));
                 if shows_in_list(event) {
                     writes.push(CacheWrite::forget_providers_page(recorded.at.partition, number));
                 }
             }
             Event::Appointment(event) => {
                 let (provider, slots) = moved(event);
-                for day in slots.into_iter().flatten().flat_map(local_days) {
+                for day in slots.into_iter().flatten().flat_map(|slot| local_days(slot.start)) {
                     writes.push(CacheWrite::forget_day_list(provider, day, number));
                 }
             }
-            Event::Account(_) | Event::NotificationFeed(_) => {}
+            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => {}
         }
         Ok(())
     }
@@ -135,7 +137,7 @@ impl Projector for AvailabilityProjector {
             Event::Agenda(_) | Event::Provider(_) | Event::Appointment(_) => {
                 Some(event.stream.to_string())
             }
-            Event::Account(_) | Event::NotificationFeed(_) => None,
+            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => None,
         }
     }
 
@@ -194,7 +196,10 @@ fn shows_in_list(event: &ProviderEvent) -> bool {
     match event {
         ProviderEvent::ProviderOpened { .. }
         | ProviderEvent::ProfileChanged { .. }
-        | ProviderEvent::WeeklyHoursSet { .. } => true,
+        | ProviderEvent::WeeklyHoursSet { .. }
+        | ProviderEvent::ShopPaused {}
+        | ProviderEvent::ShopResumed {}
+        | ProviderEvent::ShopClosed {} => true,
         ProviderEvent::DayOverridden { .. }
         | ProviderEvent::OverrideRemoved { .. }
         | ProviderEvent::PolicySet { .. }
@@ -223,10 +228,10 @@ fn moved(event: &AppointmentEvent) -> (ProviderId, [Option<Span>; 2]) {
 
 /// The local dates a start can fall on in any zone: UTC-12 to UTC+14. The zone itself is not asked for: it may
 /// have changed since.
-fn local_days(slot: Span) -> Vec<NaiveDate> {
-    let local = |hours| slot.start.naive_utc().checked_add_signed(TimeDelta::hours(hours));
-    let first = local(-12).unwrap_or(slot.start.naive_utc()).date();
-    let last = local(14).unwrap_or(slot.start.naive_utc()).date();
+pub(crate) fn local_days(start: Instant) -> Vec<NaiveDate> {
+    let local = |hours| start.naive_utc().checked_add_signed(TimeDelta::hours(hours));
+    let first = local(-12).unwrap_or(start.naive_utc()).date();
+    let last = local(14).unwrap_or(start.naive_utc()).date();
     let mut days = vec![first];
     let mut day = first;
     while day < last {
@@ -243,12 +248,9 @@ mod tests {
 
     #[test]
     fn a_start_is_forgotten_on_every_date_it_can_be_somewhere() {
-        let span = |start: &str| {
-            let start = start.parse().unwrap();
-            Span { start, end: start }
+        let days = |start: &str| {
+            local_days(start.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        let days =
-            |start| local_days(span(start)).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(days("2026-03-02T13:00:00Z"), ["2026-03-02", "2026-03-03"]);
         assert_eq!(days("2026-03-02T11:00:00Z"), ["2026-03-01", "2026-03-02", "2026-03-03"]);
         assert_eq!(days("2026-03-02T09:00:00Z"), ["2026-03-01", "2026-03-02"]);

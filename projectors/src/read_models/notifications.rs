@@ -167,7 +167,7 @@ impl Projector for NotificationsProjector {
         match &event.event {
             Event::Appointment(_) => Some(event.at.to_string()),
             Event::NotificationFeed(_) => Some(event.stream.to_string()),
-            Event::Account(_) | Event::Provider(_) | Event::Agenda(_) => None,
+            Event::Account(_) | Event::Provider(_) | Event::Agenda(_) | Event::Session(_) => None,
         }
     }
 
@@ -188,7 +188,7 @@ impl Projector for NotificationsProjector {
                     }
                 }
                 Event::NotificationFeed(event) => marks.push(mark(recorded, event)),
-                Event::Account(_) | Event::Provider(_) | Event::Agenda(_) => {}
+                Event::Account(_) | Event::Provider(_) | Event::Agenda(_) | Event::Session(_) => {}
             }
         }
         let partition = batch.partition;

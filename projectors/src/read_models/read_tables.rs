@@ -4,18 +4,22 @@
 //! statement per table. A crash leaves neither rows nor checkpoint.
 
 use async_trait::async_trait;
+use domain::Instant;
 use domain::account::AccountEvent;
 use domain::appointment::{AppointmentEvent, Status};
 use domain::event::Event;
-use domain::ids::{AccountId, AppointmentId, Id, ProviderId};
+use domain::ids::{AccountId, AppointmentId, Id, ProviderId, SessionId};
 use domain::personal::Personal;
 use domain::position::Partition;
 use domain::provider::ProviderEvent;
+use domain::session::SessionEvent;
+use domain::text::Note;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
 use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
 use read_models::providers::{ProviderChange, ProviderWrites};
-use read_models::services::{ServiceChange, ServiceWrites};
+use read_models::services::{self, ServiceChange, ServiceWrites};
+use read_models::sessions::{self, SessionChange, SessionWrites};
 use read_models::table::Stamp;
 
 use crate::runner::{ApplyError, Batch, Projector};
@@ -43,7 +47,7 @@ impl Projector for ReadTables {
 
     fn document(&self, event: &Recorded) -> Option<String> {
         match &event.event {
-            Event::Account(_) | Event::Provider(_) | Event::Appointment(_) => {
+            Event::Account(_) | Event::Provider(_) | Event::Appointment(_) | Event::Session(_) => {
                 Some(event.stream.to_string())
             }
             Event::Agenda(_) | Event::NotificationFeed(_) => None,
@@ -62,6 +66,9 @@ impl Projector for ReadTables {
         tables.providers.flush(&mut transaction).await?;
         tables.services.flush(&mut transaction).await?;
         tables.appointments.flush(&mut transaction).await?;
+        tables.sessions.flush(&mut transaction).await?;
+        sessions::forget_whose(&mut transaction, &tables.erased).await?;
+        services::forget_of(&mut transaction, &tables.closed).await?;
         if let Some(to) = batch.checkpoint {
             let name = Self::NAME;
             checkpoints::advance(
@@ -86,6 +93,11 @@ struct Tables {
     providers: ProviderWrites,
     services: ServiceWrites,
     appointments: AppointmentWrites,
+    sessions: SessionWrites,
+    /// Whose sessions lose what is personal.
+    erased: Vec<AccountId>,
+    /// Whose services lose what they were called.
+    closed: Vec<ProviderId>,
 }
 
 impl Tables {
@@ -93,7 +105,11 @@ impl Tables {
         let stamp = Stamp { at: event.at, version: event.sequence, recorded_at: event.recorded_at };
         match &event.event {
             Event::Account(change) => {
-                self.accounts.push(AccountId::trusted(event.stream.id), stamp, account(change));
+                let id = AccountId::trusted(event.stream.id);
+                if let AccountEvent::AccountErased { photo: _ } = change {
+                    self.erased.push(id);
+                }
+                self.accounts.push(id, stamp, account(change));
             }
             Event::Provider(change) => {
                 self.provider(ProviderId::trusted(event.stream.id), stamp, change);
@@ -104,6 +120,10 @@ impl Tables {
                     stamp,
                     appointment(change),
                 );
+            }
+            Event::Session(change) => {
+                let id = SessionId::trusted(event.stream.id);
+                self.sessions.push(id, stamp, session(change, event.recorded_at));
             }
             Event::Agenda(_) | Event::NotificationFeed(_) => {}
         }
@@ -148,6 +168,12 @@ impl Tables {
             ProviderEvent::DayOverridden { .. }
             | ProviderEvent::OverrideRemoved { .. }
             | ProviderEvent::PolicySet { .. } => ProviderChange::Touched,
+            ProviderEvent::ShopPaused {} => ProviderChange::DoorsSet { is_open: false },
+            ProviderEvent::ShopResumed {} => ProviderChange::DoorsSet { is_open: true },
+            ProviderEvent::ShopClosed {} => {
+                self.closed.push(id);
+                ProviderChange::Closed
+            }
         };
         self.providers.push(id, stamp, change);
     }
@@ -155,23 +181,65 @@ impl Tables {
 
 fn account(event: &AccountEvent) -> AccountChange {
     match event {
-        AccountEvent::AccountRegistered { name, email, phone, locale, roles } => {
+        AccountEvent::AccountRegistered { name, email, phone, locale, zone, roles } => {
             AccountChange::Registered {
                 name: name.known().cloned(),
                 email: email.known().cloned(),
                 phone: phone.as_ref().and_then(Personal::known).cloned(),
                 locale: *locale,
+                zone: *zone,
                 roles: roles.clone(),
             }
         }
-        AccountEvent::RegistrationAttempted {} => AccountChange::Touched,
         AccountEvent::EmailConfirmed {} => AccountChange::EmailConfirmed,
+        AccountEvent::ProfileChanged { name, phone, locale, zone } => AccountChange::ProfileSet {
+            name: name.known().cloned(),
+            phone: phone.as_ref().and_then(Personal::known).cloned(),
+            locale: *locale,
+            zone: *zone,
+        },
+        AccountEvent::EmailChangeRequested { change: _, email } => {
+            AccountChange::EmailPending(email.known().cloned())
+        }
+        AccountEvent::EmailChanged { change: _, email, previous: _ } => {
+            AccountChange::EmailChanged(email.known().cloned())
+        }
+        AccountEvent::PasswordReset {} | AccountEvent::PasswordChanged {} => {
+            AccountChange::CredentialsRenewed
+        }
+        AccountEvent::PhotoChanged { photo, replaced: _ } => AccountChange::PhotoSet(Some(*photo)),
+        AccountEvent::PhotoRemoved { photo: _ } => AccountChange::PhotoSet(None),
         AccountEvent::RoleGranted { role } => AccountChange::RoleGranted(*role),
+        AccountEvent::RoleRevoked { role } => AccountChange::RoleRevoked(*role),
+        AccountEvent::SessionsEnded {} => AccountChange::SessionsEnded,
+        AccountEvent::AccountDeactivated { by: _ } => AccountChange::Deactivated,
+        AccountEvent::AccountReactivated {} => AccountChange::Reactivated,
+        AccountEvent::AccountErased { photo: _ } => AccountChange::Erased,
+        AccountEvent::RegistrationAttempted {}
+        | AccountEvent::PasswordResetRequested { reset: _, expires_at: _ } => {
+            AccountChange::Touched
+        }
+    }
+}
+
+fn session(event: &SessionEvent, at: Instant) -> SessionChange {
+    match event {
+        SessionEvent::SessionStarted { account, generation, expires_at, ip, user_agent } => {
+            SessionChange::Started {
+                account: *account,
+                generation: *generation,
+                expires_at: *expires_at,
+                ip: ip.as_ref().and_then(Personal::known).cloned(),
+                user_agent: user_agent.as_ref().and_then(Personal::known).cloned(),
+            }
+        }
+        SessionEvent::SessionEnded { account: _, reason } => {
+            SessionChange::Ended { at, reason: *reason }
+        }
     }
 }
 
 fn appointment(event: &AppointmentEvent) -> AppointmentChange {
-    let note = |reason: &Option<Personal<_>>| reason.as_ref().and_then(Personal::known).cloned();
     match event {
         AppointmentEvent::AppointmentBooked { terms, slot, status } => {
             AppointmentChange::Booked(Box::new(NewAppointment {
@@ -185,20 +253,28 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
                 status: *status,
                 price: terms.price,
                 contact: terms.contact.known().cloned(),
-                client_notes: note(&terms.client_notes),
+                client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
             }))
         }
         AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
-            AppointmentChange::StatusChanged { status: Status::Confirmed, reason: None }
+            status_changed(Status::Confirmed, None)
         }
         AppointmentEvent::AppointmentDeclined { parties: _, slot: _, reason } => {
-            AppointmentChange::StatusChanged { status: Status::Declined, reason: note(reason) }
+            status_changed(Status::Declined, reason.as_ref())
         }
         AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
-            AppointmentChange::StatusChanged { status: Status::Cancelled, reason: note(reason) }
+            status_changed(Status::Cancelled, reason.as_ref())
         }
         AppointmentEvent::AppointmentRescheduled { parties: _, from: _, to, by: _, status } => {
             AppointmentChange::Rescheduled { to: *to, status: *status }
         }
+    }
+}
+
+fn status_changed(status: Status, reason: Option<&Personal<Note>>) -> AppointmentChange {
+    AppointmentChange::StatusChanged {
+        status,
+        reason: reason.and_then(Personal::known).cloned(),
+        reason_by: reason.map(|reason| AccountId::trusted(reason.subject().uuid())),
     }
 }

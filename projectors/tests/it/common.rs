@@ -17,7 +17,9 @@ use domain::locale::Locale;
 use domain::position::{Partition, PositionToken};
 use domain::provider::{OpenProvider, ProviderIsOpen};
 use event_log::{Append, CommandRow, EventLog, Executor, Origin, Recorded, checkpoints};
+use projectors::jobs::erasure::Eraser;
 use projectors::runner::{ApplyError, Batch, Projector};
+use read_models::availability::InProcessCache;
 use tokio::sync::Notify;
 
 /// A lease short enough to wait for.
@@ -35,6 +37,11 @@ pub(crate) async fn until<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
         assert!(tokio::time::Instant::now() < deadline, "it never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Purges on Postgres alone.
+pub(crate) fn eraser(log: &EventLog) -> Eraser {
+    Eraser::on_postgres(log, Arc::new(InProcessCache::new(log.partitions(), Default::default())))
 }
 
 /// The `n`-th agenda of a slot.
@@ -207,6 +214,7 @@ pub(crate) async fn register(executor: &Executor, name: &str) -> AccountId {
         email: email.clone(),
         phone: None,
         locale: Locale::En,
+        zone: None,
         as_provider: false,
         password_hash: "$argon2id$".to_owned(),
     };

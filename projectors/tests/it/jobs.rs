@@ -12,7 +12,8 @@ use event_log::testing::TestDatabase;
 use event_log::{EventLog, Executor};
 use projectors::jobs::worker::Worker;
 use projectors::jobs::{self, NewJob, Priority, Task};
-use projectors::mail::{FolderMailer, MailError, Mailer, templates};
+use projectors::mail::templates::{Recipient, Rendered};
+use projectors::mail::{FolderMailer, MailError, Mailer};
 use projectors::reactors::AccountMails;
 use projectors::runner::{Batch, Move, Projector as _};
 use sqlx::PgPool;
@@ -105,7 +106,7 @@ async fn a_job_that_fails_comes_back_later_and_later_and_is_given_up_after_twelv
         let job = jobs::take(pool, clock).await.unwrap().expect("it is due");
         assert_eq!((job.attempt, job.max_attempts), (attempt, 12));
         assert!(jobs::take(pool, clock).await.unwrap().is_none(), "it is locked");
-        jobs::fail(pool, &job, "no", clock, 0.5).await.unwrap();
+        jobs::fail(pool, &job, "no", false, clock, 0.5).await.unwrap();
         let run_at: Instant =
             sqlx::query_scalar("SELECT run_at FROM jobs").fetch_one(pool).await.unwrap();
         waits.push((run_at - clock).num_seconds());
@@ -115,15 +116,15 @@ async fn a_job_that_fails_comes_back_later_and_later_and_is_given_up_after_twelv
     assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600]);
     assert!(jobs::take(pool, clock + TimeDelta::days(1)).await.unwrap().is_none());
     assert_eq!(jobs::counts(pool).await.unwrap(), (0, 1));
-    let dead = jobs::dead(pool, 10).await.unwrap();
+    let dead = jobs::list(pool, true, 10).await.unwrap();
     let [dead] = dead.as_slice() else { panic!("{dead:?}") };
     assert_eq!(
-        (dead.kind.as_str(), dead.attempts, dead.error.as_str()),
-        ("ConfirmEmailMail", 12, "no")
+        (dead.kind.as_str(), dead.attempts, dead.error.as_deref()),
+        ("ConfirmEmailMail", 12, Some("no"))
     );
 
-    assert!(jobs::revive(pool, dead.id, clock).await.unwrap());
-    assert!(!jobs::revive(pool, dead.id, clock).await.unwrap());
+    assert_eq!(jobs::retry(pool, Some(dead.id), clock).await.unwrap(), 1);
+    assert_eq!(jobs::retry(pool, Some(dead.id), clock).await.unwrap(), 0);
     assert_eq!(jobs::take(pool, clock).await.unwrap().unwrap().attempt, 1);
 }
 
@@ -138,12 +139,51 @@ async fn a_job_whose_every_attempt_ends_with_its_process_is_given_up_too() {
         assert!(jobs::take(pool, clock + TimeDelta::seconds(89)).await.unwrap().is_none());
         // The process ends. A late word of an earlier attempt changes nothing.
         let earlier = jobs::TakenJob { attempt: job.attempt - 1, ..job };
-        jobs::fail(pool, &earlier, "late", clock, 0.0).await.unwrap();
+        jobs::fail(pool, &earlier, "late", false, clock, 0.0).await.unwrap();
         clock += TimeDelta::seconds(90);
     }
     assert!(jobs::take(pool, clock).await.unwrap().is_none());
-    let dead = jobs::dead(pool, 10).await.unwrap();
-    assert_eq!(dead[0].error, "it was begun as often as it may be, and never ended");
+    let dead = jobs::list(pool, true, 10).await.unwrap();
+    assert_eq!(
+        dead[0].error.as_deref().unwrap(),
+        "it was begun as often as it may be, and never ended"
+    );
+}
+
+#[tokio::test]
+async fn who_retries_all_jobs_gets_those_that_failed_and_no_others() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let hour = TimeDelta::hours(1);
+    let jobs_of_all_sorts = [
+        job(1, Priority::High, now()),
+        job(2, Priority::High, now()),
+        job(3, Priority::High, now()),
+        job(4, Priority::High, now() + hour),
+    ];
+    insert(pool, &jobs_of_all_sorts).await;
+    let taken = [
+        jobs::take(pool, now()).await.unwrap().unwrap(),
+        jobs::take(pool, now()).await.unwrap().unwrap(),
+        jobs::take(pool, now()).await.unwrap().unwrap(),
+    ];
+    // One is given up at once, one waits for its next try, one still runs; the fourth's time has not come.
+    jobs::fail(pool, &taken[0], "the mail was refused for good", true, now(), 0.5).await.unwrap();
+    jobs::fail(pool, &taken[1], "the server is away", false, now(), 0.5).await.unwrap();
+    assert_eq!(jobs::counts(pool).await.unwrap(), (3, 1));
+    let ids = |jobs: Vec<jobs::ListedJob>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    assert_eq!(ids(jobs::list(pool, true, 10).await.unwrap()), [taken[0].id]);
+    assert_eq!(ids(jobs::list(pool, false, 10).await.unwrap()).len(), 4);
+
+    assert_eq!(jobs::retry(pool, None, now()).await.unwrap(), 2);
+    let mut again = [
+        jobs::take(pool, now()).await.unwrap().unwrap(),
+        jobs::take(pool, now()).await.unwrap().unwrap(),
+    ];
+    again.sort_by_key(|job| job.attempt);
+    assert_eq!((again[0].id, again[0].attempt), (taken[0].id, 1), "it begins anew");
+    assert_eq!((again[1].id, again[1].attempt), (taken[1].id, 2));
+    assert!(jobs::take(pool, now()).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -170,12 +210,7 @@ struct SlowMailer {
 
 #[async_trait]
 impl Mailer for SlowMailer {
-    async fn send(
-        &self,
-        _: Uuid,
-        _: &templates::Recipient,
-        _: &templates::Rendered,
-    ) -> Result<(), MailError> {
+    async fn send(&self, _: Uuid, _: &Recipient, _: &Rendered) -> Result<(), MailError> {
         self.begun.notify_one();
         self.gate.notified().await;
         self.sent.fetch_add(1, Ordering::SeqCst);
@@ -185,7 +220,8 @@ impl Mailer for SlowMailer {
 
 fn worker(log: &EventLog, mailer: Arc<dyn Mailer>) -> Worker {
     let public_url = "http://pontual.test".to_owned();
-    Worker { log: log.clone(), mailer, public_url, concurrency: 1 }
+    let files = http_kit::files::Files::in_memory();
+    Worker { log: log.clone(), mailer, files, eraser: eraser(log), public_url, concurrency: 1 }
 }
 
 #[tokio::test]
@@ -238,6 +274,62 @@ async fn a_mail_that_cannot_be_sent_is_put_back_with_the_reason_and_without_the_
     let error = error.unwrap();
     assert!(error.starts_with("the mail could not be sent: the mail folder could not be written"));
     assert!(!error.contains("ana@") && !error.contains("Ana"), "{error}");
+}
+
+/// A mailer that knows of no such address.
+struct Refusing;
+
+#[async_trait]
+impl Mailer for Refusing {
+    async fn send(&self, _: Uuid, _: &Recipient, _: &Rendered) -> Result<(), MailError> {
+        Err(MailError::Refused("it answered 550".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_is_refused_for_good_is_given_up_at_once() {
+    let database = TestDatabase::create().await;
+    let log = database.log(1).await;
+    let recipient = register(&Executor::new(log.clone()), "Ana").await;
+    let task = Task::ConfirmEmailMail { account: recipient };
+    insert(log.pool(), &[NewJob { task, ..job(1, Priority::High, now()) }]).await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(worker(&log, Arc::new(Refusing)).run(stop.clone()));
+    until("it was given up", async || jobs::counts(log.pool()).await.unwrap() == (0, 1)).await;
+    stop.cancel();
+    running.await.unwrap();
+    let dead = jobs::list(log.pool(), true, 10).await.unwrap().remove(0);
+    let error = "the mail could not be sent: the mail was refused for good: it answered 550";
+    assert_eq!((dead.attempts, dead.error.as_deref()), (1, Some(error)));
+}
+
+#[tokio::test]
+async fn a_worker_forgets_commands_and_jobs_of_long_ago() {
+    let database = TestDatabase::create().await;
+    let log = database.log(1).await;
+    register(&Executor::new(log.clone()), "Ana").await;
+    for (table, column) in [("commands", "recorded_at"), ("jobs_done", "done_at")] {
+        if table == "jobs_done" {
+            jobs::complete(log.pool(), Uuid::from_u128(7), log.clock().now()).await.unwrap();
+        }
+        let age = format!("UPDATE {table} SET {column} = {column} - interval '31 days'");
+        sqlx::query(&age).execute(log.pool()).await.unwrap();
+    }
+    jobs::complete(log.pool(), Uuid::from_u128(8), log.clock().now()).await.unwrap();
+    register(&Executor::new(log.clone()), "Bia").await;
+    let count = async |table: &str| -> i64 {
+        let count = format!("SELECT count(*) FROM {table}");
+        sqlx::query_scalar(&count).fetch_one(log.pool()).await.unwrap()
+    };
+    assert_eq!((count("commands").await, count("jobs_done").await), (2, 2));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(worker(&log, Arc::new(Refusing)).run(stop.clone()));
+    until("the old ones are forgotten", async || {
+        (count("commands").await, count("jobs_done").await) == (1, 1)
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test]

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod audit;
 mod common;
 mod jobs;
+mod mailers;
 mod mails;
 mod parking;
+mod photos;
 mod replay;
 mod runner;
 mod tail;

@@ -37,12 +37,9 @@ pub async fn open(
         Ok(upgrade) => upgrade,
         Err(rejection) => return Problem::of_status(rejection.status()).into_response(),
     };
-    let identity = match bearer(&headers) {
-        None => None,
-        Some(token) => match state.identify(token) {
-            Some(identity) => Some(identity),
-            None => return Problem::from(Kind::InvalidToken).into_response(),
-        },
+    let identity = match state.verifier.of_headers(&headers) {
+        Ok(verified) => verified.map(|verified| Identity::of(&verified)),
+        Err(invalid) => return Problem::from(invalid).into_response(),
     };
     let Some(seat) = state.hub.enter() else {
         return Problem::from(Kind::Busy).retry_after(5).into_response();
@@ -54,11 +51,4 @@ pub async fn open(
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(MAX_WRITE_BUFFER)
         .on_upgrade(move |socket| Session::run(state, socket, seat, identity))
-}
-
-/// The token of a bearer header; the scheme's case does not matter (RFC 9110 §11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }

@@ -129,6 +129,8 @@ pub enum Closing {
     Restart,
     /// No token in time, a bad one, or one that expired.
     Unauthenticated,
+    /// The session ended: its owner signed out, or the credentials it was started with were replaced.
+    SignedOut,
     /// Text that is no message, or too much of it.
     Protocol,
     /// The client does not read what it is sent.
@@ -143,6 +145,7 @@ impl Closing {
         match self {
             Self::Restart => (1012, "restarting"),
             Self::Unauthenticated => (4401, "authenticate first"),
+            Self::SignedOut => (4001, "the session has ended"),
             Self::Protocol => (1008, "not a message of this protocol"),
             Self::TooSlow => (4408, "too slow"),
             Self::Silent => (4409, "no sign of life"),

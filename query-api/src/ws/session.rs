@@ -16,12 +16,13 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use chrono::NaiveDate;
 use domain::Instant;
-use domain::ids::{AccountId, ProviderId};
+use domain::ids::{AccountId, ProviderId, SessionId};
 use domain::position::{Position, PositionToken};
 use domain::provider::Provider;
 use event_log::LogError;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
+use http_kit::auth::Verified;
 use read_models::fanout::Topic;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -43,6 +44,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// How long saying goodbye may take: to one that is too slow it does not get through anyway.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is asked whether the session still is: with the follower's 250 ms, a socket closes within 5 s.
+const ASK: Duration = Duration::from_secs(2);
 /// Even without a hint, everything is looked at this often.
 const BEAT: Duration = Duration::from_secs(15);
 /// When everybody is told to look at everything, not everybody does so at once, but spread over this time.
@@ -55,8 +58,20 @@ const MAX_SUBSCRIPTIONS: usize = 32;
 pub struct Identity {
     /// The account.
     pub account: AccountId,
+    /// The session its token was issued to.
+    pub session: SessionId,
+    /// The generation of the account's credentials in its token.
+    pub generation: u32,
     /// Until when its token holds.
     pub expires_at: Instant,
+}
+
+impl Identity {
+    /// Whom a token proves.
+    pub(crate) fn of(verified: &Verified) -> Self {
+        let Verified { actor: _, account, session, generation, expires_at } = *verified;
+        Self { account, session, generation, expires_at }
+    }
 }
 
 /// A provider's local day that is watched.
@@ -127,7 +142,7 @@ impl Session {
         &mut self,
         incoming: &mut futures_util::stream::SplitStream<WebSocket>,
     ) -> Option<Closing> {
-        if let Some(Identity { account, expires_at }) = self.identity
+        if let Some(Identity { account, expires_at, session: _, generation: _ }) = self.identity
             && let Err(closing) =
                 self.send(&ServerMessage::Authenticated { account, expires_at }).await
         {
@@ -140,6 +155,8 @@ impl Session {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.reset();
+        let mut ask = interval(ASK);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mailbox = self.seat.mailbox().clone();
         loop {
             let (look, behind) =
@@ -158,6 +175,7 @@ impl Session {
                     }
                 }
                 () = self.expiry(opened) => Err(Closing::Unauthenticated),
+                _ = ask.tick() => self.still_signed_in(),
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE {
                         Err(Closing::Silent)
@@ -191,6 +209,18 @@ impl Session {
         }
     }
 
+    /// Whether the session the token belongs to has not ended meanwhile.
+    fn still_signed_in(&self) -> Result<(), Closing> {
+        match self.identity {
+            Some(Identity { account, session, generation, expires_at: _ })
+                if self.state.verifier.revocations().void(account, session, generation) =>
+            {
+                Err(Closing::SignedOut)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Does what the client asks.
     async fn hear(&mut self, text: &str) -> Result<(), Closing> {
         self.spend()?;
@@ -219,7 +249,7 @@ impl Session {
             return Err(Closing::Unauthenticated);
         }
         self.identity = Some(identity);
-        let Identity { account, expires_at } = identity;
+        let Identity { account, expires_at, session: _, generation: _ } = identity;
         self.send(&ServerMessage::Authenticated { account, expires_at }).await
     }
 

@@ -20,6 +20,8 @@ use event_log::testing::{FrozenClock, TestDatabase, options};
 use event_log::{EventLog, Executed, Executor, Origin, checkpoints};
 use http_body_util::BodyExt as _;
 use http_kit::auth::{Names, Signer};
+use http_kit::files::Files;
+use http_kit::revocations::Revocations;
 use query_api::QueryState;
 use read_models::availability::{AvailabilityCache, CacheBatch, InProcessCache, InProcessOptions};
 use read_models::fanout::InProcessFanout;
@@ -41,6 +43,8 @@ pub(crate) struct World {
     pub(crate) feed: Arc<PostgresFeed>,
     pub(crate) fanout: InProcessFanout,
     pub(crate) stop: CancellationToken,
+    pub(crate) revocations: Revocations,
+    pub(crate) files: Files,
     pub(crate) clock: Arc<FrozenClock>,
     _database: TestDatabase,
 }
@@ -74,19 +78,33 @@ impl World {
         let feed = Arc::new(PostgresFeed::new(log.pool().clone(), log.partitions()));
         let fanout = InProcessFanout::default();
         let stop = CancellationToken::new();
+        let verifier = signer(&clock).verifier([]);
+        let revocations = verifier.revocations().clone();
         let state = QueryState::new(
             log.clone(),
             TablesFreshness::new(log.pool().clone(), "read-tables"),
             cache.clone(),
             feed.clone(),
-            signer(&clock).verifier([]),
+            verifier,
             &fanout,
             most,
             stop.clone(),
         );
-        let (router, _) = query_api::router(state);
+        let files = Files::in_memory();
+        let (router, _) = query_api::router(state.with_files(files.clone()));
         let executor = Executor::new(log);
-        Self { router, executor, cache, feed, fanout, stop, clock, _database: database }
+        Self {
+            router,
+            executor,
+            cache,
+            feed,
+            fanout,
+            stop,
+            revocations,
+            files,
+            clock,
+            _database: database,
+        }
     }
 
     pub(crate) fn log(&self) -> &EventLog {
@@ -97,7 +115,13 @@ impl World {
     pub(crate) fn token(&self, account: AccountId, lifetime: Duration) -> String {
         let session: SessionId = Mint::new([4; 32]).id(account.slot(), 0);
         let signer = signer(&self.clock).with_lifetime(lifetime);
-        signer.issue(account, session, &[Role::Client]).unwrap().token
+        signer.issue(account, session, 0, &[Role::Client]).unwrap().token
+    }
+
+    /// A token with these roles.
+    pub(crate) fn token_as(&self, account: AccountId, roles: &[Role]) -> String {
+        let session: SessionId = Mint::new([4; 32]).id(account.slot(), 0);
+        signer(&self.clock).issue(account, session, 0, roles).unwrap().token
     }
 
     /// Somebody with a confirmed address.
@@ -109,6 +133,7 @@ impl World {
             email: email.clone(),
             phone: None,
             locale: Locale::En,
+            zone: None,
             as_provider: false,
             password_hash: "$argon2id$".to_owned(),
         };

@@ -462,6 +462,25 @@ async fn a_token_can_be_renewed_by_its_own_account_only_and_ends_the_socket_when
 }
 
 #[tokio::test]
+async fn a_socket_closes_soon_after_its_session_ended_and_others_stay() {
+    let world = World::start().await;
+    let address = serve(&world).await;
+    let (ana, bia) = (account(1), account(2));
+    let mut ends = Socket::of(address, &world.token(ana, minutes(5))).await;
+    let mut stays = Socket::of(address, &world.token(bia, minutes(5))).await;
+    let began = Instant::now();
+    world.revocations.require(ana, 1);
+    assert_eq!(ends.closed().await, Some(4001));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(stays.is_silent().await);
+    // Nor does the token open another.
+    let mut socket = Socket::connect(address).await;
+    let token = world.token(ana, minutes(5));
+    socket.send(json!({ "type": "authenticate", "token": token })).await;
+    assert_eq!(socket.closed().await, Some(4401));
+}
+
+#[tokio::test]
 async fn the_33rd_subscription_is_refused_and_the_socket_stays_open() {
     let world = World::start().await;
     let ana = world.person("Ana").await;

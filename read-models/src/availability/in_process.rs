@@ -208,6 +208,13 @@ impl AvailabilityCache for InProcessCache {
         Ok(self.partitions.all().map(page).collect())
     }
 
+    async fn lose_lists(&self, days: &[(ProviderId, NaiveDate)]) -> Result<(), CacheUnavailable> {
+        for key in super::lists_of(days, self.partitions) {
+            self.entries.invalidate(&key);
+        }
+        Ok(())
+    }
+
     async fn applied(&self) -> Result<PositionToken, CacheUnavailable> {
         let position = |partition| {
             let number = self.progress(partition).applied?;

@@ -287,6 +287,17 @@ impl AvailabilityCache for RedisCache {
         Ok(self.partitions.all().zip(self.cached(&keys).await?).collect())
     }
 
+    async fn lose_lists(&self, days: &[(ProviderId, NaiveDate)]) -> Result<(), CacheUnavailable> {
+        let keys: Vec<Key> = super::lists_of(days, self.partitions).into_iter().collect();
+        for chunk in keys.chunks(CHUNK) {
+            let mut connection = self.connection.clone();
+            let names: Vec<String> = chunk.iter().map(|key| self.key(*key)).collect();
+            self.in_time(connection.unlink::<_, ()>(names)).await?;
+            chunk.iter().for_each(|key| self.parsed.invalidate(key));
+        }
+        Ok(())
+    }
+
     async fn applied(&self) -> Result<PositionToken, CacheUnavailable> {
         let keys = self.partitions.all().map(|partition| self.state_key(partition)).collect();
         let states = self.mget(keys).await?;

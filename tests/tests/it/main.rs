@@ -1,9 +1,14 @@
 //! End-to-end tests: whole processes, real stores, the public API. One module per feature.
 
+mod accounts;
+mod admin;
+mod audit;
 mod bad_input;
 mod booking;
 mod crashes;
+mod limits;
 mod notifications;
 mod operations;
+mod photos;
 mod two_processes;
 mod websocket;

@@ -121,7 +121,7 @@ impl Town {
         for n in 0..clients {
             let account = account(&executor, &format!("client{n}@bench.localhost")).await?;
             let session = SessionId::trusted(shape(rand::random(), RoutingSlot::from_bits(0)));
-            tokens.push(signer.issue(account, session, &[Role::Client])?.token);
+            tokens.push(signer.issue(account, session, 0, &[Role::Client])?.token);
         }
         Ok(Self { address, log, providers: ids, tokens, _process: process })
     }
@@ -138,6 +138,7 @@ async fn account(executor: &Executor, email: &str) -> anyhow::Result<AccountId> 
         email: email.parse()?,
         phone: None,
         locale: Locale::En,
+        zone: None,
         as_provider: false,
         password_hash: "$none".to_owned(),
     };
