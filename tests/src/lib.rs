@@ -337,6 +337,16 @@ impl Pontual {
         rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect()
     }
 
+    /// Where it keeps its files: keys, mails, photos, and what it has logged.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The name of its database, which its Redis keys begin with.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     /// The texts of all mails to an address that are there; soft line breaks are undone.
     pub fn mails_to(&self, email: &str) -> Vec<String> {
         let to = format!("<{email}>");

@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod booking;
 mod crashes;
+mod erasure;
 mod limits;
 mod notifications;
 mod operations;

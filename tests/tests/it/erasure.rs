@@ -1,0 +1,361 @@
+//! Erasing a person (K12): a marker in every field of theirs is afterwards nowhere, not even after a rebuild.
+
+use std::path::Path;
+use std::time::Duration;
+
+use end_to_end::socket::Socket;
+use end_to_end::{Api, PATIENCE, Person, Pontual, Profile, Shop, in_days, required};
+use futures_util::TryStreamExt;
+use image::{ImageFormat, Rgb, RgbImage};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const PASSWORD: &str = "correct horse battery";
+const SOON: Duration = Duration::from_secs(5);
+const ADMIN: (&str, &str) = ("the.admin@example.com", "an administrator's password");
+
+/// What is looked for.
+struct Markers {
+    word: String,
+    digits: String,
+}
+
+impl Markers {
+    fn new() -> Self {
+        let (word, digits): (u64, u32) = (rand::random(), rand::random());
+        Self { word: format!("zq{word:016x}"), digits: format!("{digits:010}") }
+    }
+
+    fn all(&self) -> [&str; 2] {
+        [&self.word, &self.digits]
+    }
+
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(bytes).to_lowercase();
+        self.all().iter().any(|marker| text.contains(marker))
+    }
+}
+
+/// Every place that holds a marker: tables, keys, documents, files.
+async fn places(pontual: &Pontual, profile: Profile, markers: &Markers) -> Vec<String> {
+    let mut found = in_postgres(pontual, markers).await;
+    in_files(pontual.folder(), markers, &mut found);
+    if profile == Profile::Full {
+        in_redis(pontual, markers, &mut found).await;
+        in_mongo(pontual, markers, &mut found).await;
+    }
+    found
+}
+
+async fn in_postgres(pontual: &Pontual, markers: &Markers) -> Vec<String> {
+    let pool = pontual.pool().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables
+         WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("tables");
+    assert!(tables.len() > 15, "{tables:?}");
+    let mut found = Vec::new();
+    for table in tables {
+        for marker in markers.all() {
+            // A row as text has texts and JSON as they are, and bytes in hexadecimal.
+            let hex: String = marker.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let rows: i64 = sqlx::query_scalar(&format!(
+                "SELECT count(*) FROM {table} AS r
+                 WHERE r::text ILIKE '%' || $1 || '%' OR r::text LIKE '%' || $2 || '%'"
+            ))
+            .bind(marker)
+            .bind(hex)
+            .fetch_one(&pool)
+            .await
+            .expect("a count");
+            if rows > 0 {
+                found.push(format!("{rows} rows of {table}"));
+            }
+        }
+    }
+    pool.close().await;
+    found
+}
+
+fn in_files(folder: &Path, markers: &Markers, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            in_files(&path, markers, found);
+        } else if markers.is_in(path.to_string_lossy().as_bytes())
+            || std::fs::read(&path).is_ok_and(|bytes| markers.is_in(&bytes))
+        {
+            found.push(path.display().to_string());
+        }
+    }
+}
+
+async fn in_redis(pontual: &Pontual, markers: &Markers, found: &mut Vec<String>) {
+    let client = redis::Client::open(required("TEST_REDIS_URL")).expect("a Redis URL");
+    let mut redis = client.get_multiplexed_async_connection().await.expect("Redis answers");
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("{}*", pontual.database()))
+        .query_async(&mut redis)
+        .await
+        .expect("keys");
+    assert!(!keys.is_empty(), "nothing of this log is in Redis");
+    for key in keys {
+        let dump: Option<Vec<u8>> =
+            redis::cmd("GET").arg(&key).query_async(&mut redis).await.unwrap_or_default();
+        if markers.is_in(key.as_bytes()) || dump.is_some_and(|dump| markers.is_in(&dump)) {
+            found.push(format!("Redis: {key}"));
+        }
+    }
+}
+
+async fn mongo(pontual: &Pontual) -> mongodb::Database {
+    let url = required("TEST_MONGODB_URL");
+    let client = mongodb::Client::with_uri_str(url).await.expect("a MongoDB URL");
+    client.database(pontual.database())
+}
+
+async fn in_mongo(pontual: &Pontual, markers: &Markers, found: &mut Vec<String>) {
+    let database = mongo(pontual).await;
+    let names = database.list_collection_names().await.expect("collections");
+    assert!(!names.is_empty(), "nothing of this log is in MongoDB");
+    for name in names {
+        let collection = database.collection::<mongodb::bson::Document>(&name);
+        let all = collection.find(mongodb::bson::Document::new()).await;
+        let documents: Vec<_> = all.expect("documents").try_collect().await.expect("all");
+        let with = documents.iter().filter(|doc| markers.is_in(doc.to_string().as_bytes()));
+        let count = with.count();
+        if count > 0 {
+            found.push(format!("MongoDB: {count} documents of {name}"));
+        }
+    }
+}
+
+/// Waits until something holds.
+async fn until(what: &str, pontual: &Pontual, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE * 2;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "it never happened: {what}\n{}", pontual.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A JPEG with the marker in its comment and in what could be EXIF.
+fn photo(marker: &str) -> Vec<u8> {
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    RgbImage::from_pixel(80, 80, Rgb([9, 99, 199]))
+        .write_to(&mut jpeg, ImageFormat::Jpeg)
+        .expect("it is drawn");
+    let jpeg = jpeg.into_inner();
+    let segment = |kind: u8, text: String| {
+        let length = u16::try_from(text.len() + 2).expect("a short text").to_be_bytes();
+        [&[0xff, kind], &length[..], text.as_bytes()].concat()
+    };
+    let (start, rest) = jpeg.split_at(2);
+    let comment = segment(0xfe, marker.to_owned());
+    [start, &segment(0xe1, format!("Exif\0\0{marker}")), &comment, rest].concat()
+}
+
+/// Somebody who has the marker everywhere, and a shop.
+async fn planted(pontual: &Pontual, markers: &Markers) -> Shop {
+    let (word, email) = (&markers.word, format!("{}@example.com", markers.word));
+    let nobody = pontual.nobody();
+    let with_agent = |path: &str| nobody.request("POST", path).header("user-agent", word);
+    let body = json!({"name": format!("Ana {word}"), "email": email, "password": PASSWORD,
+        "phone": format!("+55{}", markers.digits), "locale": "en"});
+    nobody.send(with_agent("/api/auth/register").json(&body)).await.expect(202);
+    let token = pontual.confirmation_token(&email).await;
+    nobody.send(with_agent("/api/auth/confirm").json(&json!({"token": token}))).await.expect(200);
+    let body = json!({"email": email, "password": "a wrong password"});
+    nobody.send(with_agent("/api/auth/login").json(&body)).await.expect(401);
+    let body = json!({"email": email, "password": PASSWORD});
+    let session = nobody.send(with_agent("/api/auth/login").json(&body)).await.expect(200);
+    let token = session.body["access_token"].as_str().map(str::to_owned);
+    let account = session.body["account"]["id"].as_str().expect("an id").to_owned();
+    let api = Api { token, ..nobody.clone() };
+    let photo = api.request("PUT", "/api/users/photo").header("content-type", "image/jpeg");
+    api.send(photo.body(self::photo(word))).await.expect(200);
+    let body = json!({"email": format!("new.{email}"), "password": PASSWORD});
+    api.put("/api/users/email", body).await.expect(202);
+    pontual.mail_to(&format!("new.{email}")).await;
+    let slug = format!("shop-{:x}", rand::random::<u64>());
+    let body = json!({"business_name": format!("Salão {word}"), "slug": slug, "time_zone": "America/Sao_Paulo"});
+    let opened = api.post("/api/providers", body).await.expect(201);
+    let id = opened.body["id"].as_str().expect("an id").to_owned();
+    let position = opened.position();
+    Shop { owner: Person { api, account, email }, id, slug, position }
+}
+
+/// Cancels an appointment, and says why.
+async fn cancel(api: &Api, booked: &Value, reason: &str) -> String {
+    let path = format!("/api/appointments/{}/status", booked["id"].as_str().expect("an id"));
+    let body = json!({"status": "cancelled", "reason": reason});
+    api.put(&path, body).await.expect(200).position()
+}
+
+/// Everything others can look at, so that it is cached.
+async fn look(markers: &Markers, bia: &Person, carla: &Shop, days: &[String], after: &str) -> bool {
+    let mut shown = String::new();
+    for day in days {
+        let path = format!("/api/appointments/provider/{}?day={}", carla.id, &day[..10]);
+        shown += &carla.owner.api.get_after(&path, after).await.expect(200).body.to_string();
+    }
+    for api in [&bia.api, &carla.owner.api] {
+        for path in ["/api/notifications", "/api/providers?limit=100", "/api/users/appointments"] {
+            shown += &api.get_after(path, after).await.expect(200).body.to_string();
+        }
+    }
+    markers.is_in(shown.as_bytes())
+}
+
+#[tokio::test]
+async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
+    for profile in Profile::ALL {
+        let mut pontual = Pontual::start(profile).await;
+        let create = ["admin", "create", "--email", ADMIN.0, "--name", "Root"];
+        let (made, said) = pontual.run(&create, &format!("{}\n", ADMIN.1), &[]).await;
+        assert!(made, "{said}");
+        let admin = pontual.sign_in(ADMIN.0, ADMIN.1).await;
+        let markers = Markers::new();
+        let word = &markers.word;
+        let ana = planted(&pontual, &markers).await;
+        let (bia, carla) = (pontual.client("Bia").await, pontual.provider("Carla").await);
+        let (day, other_day) = (in_days(7, "12:00:00Z"), in_days(8, "12:00:00Z"));
+        let book = |shop: &Shop, start: &str| json!({"provider_id": shop.id, "start": start, "notes": format!("Call me {word}")});
+        let plain = |shop: &Shop, start: &str| json!({"provider_id": shop.id, "start": start});
+
+        let hers = ana.owner.api.post("/api/appointments", book(&carla, &day)).await.expect(201);
+        let gone = ana.owner.api.post("/api/appointments", book(&carla, &other_day)).await;
+        cancel(&ana.owner.api, &gone.expect(201).body, &format!("Ill. {word}")).await;
+        let theirs = bia.api.post("/api/appointments", plain(&ana, &day)).await.expect(201);
+        let called_off = bia.api.post("/api/appointments", plain(&ana, &other_day)).await;
+        let called_off = called_off.expect(201).body;
+        let why = cancel(&ana.owner.api, &called_off, &format!("Closed. {word}")).await;
+        let kept = bia.api.post("/api/appointments", plain(&carla, &other_day)).await.expect(201);
+        let last = cancel(&bia.api, &kept.body, "I found another.").await;
+        let after = [hers.position(), theirs.position(), why, last].join(",");
+        let days = [day.clone(), other_day.clone()];
+        assert!(look(&markers, &bia, &carla, &days, &after).await);
+
+        let export = ana.owner.api.get_after("/api/users/export", &after).await.expect(200);
+        let attachment = export.header("content-disposition").expect("a file");
+        assert!(attachment.starts_with("attachment"), "{attachment}");
+        let export = export.body;
+        assert_eq!(export["truncated"], false);
+        assert_eq!(export["account"]["pending_email"], format!("new.{}", ana.owner.email));
+        let count = |list: &str| export[list].as_array().expect("a list").len();
+        assert_eq!((count("appointments_as_client"), count("appointments_as_provider")), (2, 2));
+        assert_eq!((count("sessions"), export["shop"]["id"].as_str()), (1, Some(&*ana.id)));
+        assert!(export["shop"]["schedule"]["zone"].is_string(), "{}", export["shop"]);
+        assert!(export["account"]["photo"]["large"].is_string());
+        assert!(count("audit_trail") > 3 && count("notifications") > 0);
+        assert!(!export.to_string().contains("I found another."));
+        pontual.nobody().get("/api/users/export").await.expect(401);
+
+        let before = places(&pontual, profile, &markers).await;
+        for wanted in ["accounts", "providers", "appointments", "sessions", "audit_trail", ".eml"] {
+            assert!(before.iter().any(|place| place.contains(wanted)), "{wanted}: {before:?}");
+        }
+        if profile == Profile::Full {
+            assert!(before.iter().any(|place| place.starts_with("Redis")), "{before:?}");
+            assert!(before.iter().any(|place| place.starts_with("MongoDB")), "{before:?}");
+        }
+
+        let mut socket = Socket::of(&ana.owner).await;
+        let account = format!("/api/users/{}", ana.owner.account);
+        let erase = ana.owner.api.request("DELETE", &account).json(&json!({"password": PASSWORD}));
+        let began = Instant::now();
+        let erased = ana.owner.api.send(erase).await.expect(202);
+        assert_eq!(socket.closed().await, Some(4001));
+        until("her token is void", &pontual, async || {
+            ana.owner.api.get("/api/auth/me").await.status == 401
+        })
+        .await;
+        assert!(began.elapsed() < SOON, "it took {:?}", began.elapsed());
+        let body = json!({"email": ana.owner.email, "password": PASSWORD});
+        pontual.nobody().post("/api/auth/login", body).await.expect(401);
+
+        let standing = format!("{account}/erasure");
+        bia.api.get(&standing).await.expect(403);
+        let status = async || admin.api.get(&standing).await.body["status"].clone();
+        until("she is purged", &pontual, async || status().await == "purged").await;
+        let none = Vec::<String>::new();
+        assert_eq!(places(&pontual, profile, &markers).await, none);
+        // The other side was told, and sees nothing of her.
+        for (api, booked) in [(&carla.owner.api, &hers), (&bia.api, &theirs)] {
+            let path = format!("/api/appointments/{}", booked.body["id"].as_str().expect("an id"));
+            assert_eq!(api.get(&path).await.expect(200).body["status"], "cancelled");
+            let told = api.get("/api/notifications").await.expect(200).body;
+            let latest = &told["items"][0];
+            assert_eq!(latest["kind"], "booking_cancelled", "{told}");
+            assert_eq!(latest["appointment_id"], booked.body["id"], "{told}");
+            assert_eq!(latest["other_party"], Value::Null);
+        }
+        let theirs = format!("/api/appointments/{}", kept.body["id"].as_str().expect("an id"));
+        let reason = &bia.api.get(&theirs).await.expect(200).body["status_reason"];
+        assert_eq!(reason, "I found another.");
+        assert!(!look(&markers, &bia, &carla, &days, &erased.position()).await);
+
+        // Two minutes later all of it is done once more.
+        let pool = pontual.pool().await;
+        for sql in [
+            "UPDATE erasures SET erased_at = erased_at - interval '5 minutes'",
+            "UPDATE jobs SET run_at = now() WHERE kind = 'PurgeAccount'",
+        ] {
+            sqlx::query(sql).execute(&pool).await.expect(sql);
+        }
+        until("nothing is left", &pontual, async || status().await == "erased").await;
+        assert_eq!(places(&pontual, profile, &markers).await, none);
+        let photos = pontual.folder().join("files/photos");
+        let left = std::fs::read_dir(photos).map(|entries| entries.flatten().count());
+        assert!(left.unwrap_or(0) == 0, "a photo is left");
+
+        // A rebuild from the log.
+        pontual.kill(0).await;
+        for sql in [
+            "TRUNCATE accounts, providers, services, appointments, sessions, audit_trail, notifications, notification_feeds, notification_checkpoints",
+            "DELETE FROM checkpoints WHERE projector IN ('read-tables', 'audit', 'availability')",
+        ] {
+            sqlx::query(sql).execute(&pool).await.expect(sql);
+        }
+        if profile == Profile::Full {
+            mongo(&pontual).await.drop().await.expect("MongoDB answers");
+        }
+        let heads: Vec<(i16, i64)> =
+            sqlx::query_as("SELECT partition, position FROM heads WHERE position > 0")
+                .fetch_all(&pool)
+                .await
+                .expect("heads");
+        let heads: Vec<_> = heads.iter().map(|(p, n)| format!("{p}:{n}")).collect();
+        let url = pontual.spawn(&["serve"]).await;
+        pontual.url.clone_from(&url);
+        let (heads, bia, admin) = (heads.join(","), bia.api.at(&url), admin.api.at(&url));
+        let rebuilt = async || {
+            bia.get_after("/api/users/appointments", &heads).await.status == 200
+                && bia.get_after("/api/notifications", &heads).await.status == 200
+                && admin.get_after(&account, &heads).await.status == 200
+        };
+        until("the tables are rebuilt", &pontual, rebuilt).await;
+        let checkpoints = "SELECT count(*) FROM checkpoints c JOIN heads h USING (partition)
+             WHERE c.projector = 'audit' AND c.position < h.position";
+        until("the trail is rebuilt", &pontual, async || {
+            let behind: i64 =
+                sqlx::query_scalar(checkpoints).fetch_one(&pool).await.expect("a count");
+            behind == 0
+        })
+        .await;
+        assert_eq!(places(&pontual, profile, &markers).await, none);
+        let row = admin.get(&account).await.expect(200).body;
+        assert_eq!((&row["status"], &row["name"]), (&json!("erased"), &Value::Null));
+
+        // Whoever has the address now is somebody else.
+        let body = json!({"name": "Ana Again", "email": ana.owner.email, "password": PASSWORD, "locale": "en"});
+        pontual.nobody().post("/api/auth/register", body).await.expect(202);
+        let token = pontual.confirmation_token(&ana.owner.email).await;
+        pontual.nobody().post("/api/auth/confirm", json!({"token": token})).await.expect(200);
+        let again = pontual.sign_in(&ana.owner.email, PASSWORD).await;
+        assert_ne!(again.account, ana.owner.account);
+    }
+}
