@@ -11,6 +11,7 @@ use domain::account::{
 };
 use domain::actor::{Actor, Role};
 use domain::aggregate::{Context, StreamId};
+use domain::appointment::{AppointmentEvent, Side};
 use domain::command::{ClaimHasher, ClaimKey, ClaimKind, SecretKey, SecretKind};
 use domain::event::Event;
 use domain::ids::{AccountId, ChangeId, Id, Mint, PhotoId, ResetId, RoutingSlot};
@@ -702,7 +703,7 @@ fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobo
     let mut world = World::new();
     let shop = world.classic();
     let (ana, bia) = (world.person("ana"), world.person("bia"));
-    let mut book = |world: &mut World, who, start| {
+    let book = |world: &mut World, who, start| {
         let appointment = world.book(who, &shop, start).unwrap().outcome.appointment;
         domain::appointment::CancelAppointment { appointment, reason: None }
     };
@@ -711,23 +712,25 @@ fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobo
     let bias = book(&mut world, &bia, "2026-03-03T14:00:00Z");
     assert_eq!(world.run(&PONTUAL, &anas).unwrap_err(), Refusal::Forbidden);
     world.run(&PONTUAL, &EraseAccount { account: ana.account().unwrap() }).unwrap();
-    let told = |events: &[domain::event::Event]| {
-        events.iter().find_map(|event| match event {
-            domain::event::Event::Appointment(
-                domain::appointment::AppointmentEvent::AppointmentCancelled { by, reason, .. },
-            ) => Some((*by, reason.is_none())),
-            _ => None,
+    let told = |events: &[(StreamId, Event)]| {
+        events.iter().find_map(|(_, event)| {
+            let Event::Appointment(AppointmentEvent::AppointmentCancelled { by, reason, .. }) =
+                event
+            else {
+                return None;
+            };
+            Some((*by, reason.is_none()))
         })
     };
     let done = world.run(&PONTUAL, &anas).unwrap();
     assert_eq!(done.names(), ["AppointmentCancelled", "SlotFreed"]);
-    assert_eq!(told(&done.events), Some((domain::appointment::Side::Client, true)));
+    assert_eq!(told(&done.events), Some((Side::Client, true)));
     assert!(world.run(&PONTUAL, &anas).unwrap().events.is_empty());
     assert_eq!(world.run(&PONTUAL, &bias).unwrap_err(), Refusal::Forbidden);
     let account = shop.owner.account().unwrap();
     world.run(&PONTUAL, &EraseAccount { account }).unwrap();
     let done = world.run(&PONTUAL, &bias).unwrap();
-    assert_eq!(told(&done.events), Some((domain::appointment::Side::Provider, true)));
+    assert_eq!(told(&done.events), Some((Side::Provider, true)));
 }
 
 #[test]
