@@ -711,8 +711,8 @@ fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobo
     let bias = book(&mut world, &bia, "2026-03-03T14:00:00Z");
     assert_eq!(world.run(&PONTUAL, &anas).unwrap_err(), Refusal::Forbidden);
     world.run(&PONTUAL, &EraseAccount { account: ana.account().unwrap() }).unwrap();
-    let told = |events: &[domain::event::Event]| {
-        events.iter().find_map(|event| match event {
+    let told = |events: &[(_, domain::event::Event)]| {
+        events.iter().find_map(|(_, event)| match event {
             domain::event::Event::Appointment(
                 domain::appointment::AppointmentEvent::AppointmentCancelled { by, reason, .. },
             ) => Some((*by, reason.is_none())),
