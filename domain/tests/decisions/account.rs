@@ -702,7 +702,7 @@ fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobo
     let mut world = World::new();
     let shop = world.classic();
     let (ana, bia) = (world.person("ana"), world.person("bia"));
-    let mut book = |world: &mut World, who, start| {
+    let book = |world: &mut World, who, start| {
         let appointment = world.book(who, &shop, start).unwrap().outcome.appointment;
         domain::appointment::CancelAppointment { appointment, reason: None }
     };
@@ -712,11 +712,15 @@ fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobo
     assert_eq!(world.run(&PONTUAL, &anas).unwrap_err(), Refusal::Forbidden);
     world.run(&PONTUAL, &EraseAccount { account: ana.account().unwrap() }).unwrap();
     let told = |events: &[(_, domain::event::Event)]| {
-        events.iter().find_map(|(_, event)| match event {
-            domain::event::Event::Appointment(
-                domain::appointment::AppointmentEvent::AppointmentCancelled { by, reason, .. },
-            ) => Some((*by, reason.is_none())),
-            _ => None,
+        events.iter().find_map(|(_, event)| {
+            let domain::event::Event::Appointment(event) = event else { return None };
+            if let domain::appointment::AppointmentEvent::AppointmentCancelled {
+                by, reason, ..
+            } = event
+            {
+                return Some((*by, reason.is_none()));
+            }
+            None
         })
     };
     let done = world.run(&PONTUAL, &anas).unwrap();
