@@ -579,10 +579,14 @@ pub(crate) fn signed_in(actor: &Actor) -> Result<AccountId, Refusal> {
     actor.account().ok_or(Refusal::SignInRequired)
 }
 
-/// Refuses every command of an account that was deactivated or erased, whatever its token still says.
+/// Refuses every command of an account that was deactivated or erased, or that never was, whatever its token says.
 pub(crate) fn in_good_standing(view: &View<'_>) -> Result<(), Stop> {
     let Some(account) = view.actor().account() else { return Ok(()) };
-    match view.consult::<Account>(account)?.status {
+    let account = view.consult::<Account>(account)?;
+    if !account.exists() {
+        return Err(Refusal::SignInRequired.into());
+    }
+    match account.status {
         Status::Active => Ok(()),
         Status::Deactivated => Err(Refusal::AccountDeactivated.into()),
         Status::Erased => Err(Refusal::SignInRequired.into()),

@@ -347,6 +347,17 @@ impl Pontual {
         &self.database
     }
 
+    /// All mails there are, as they were written.
+    pub fn mails(&self) -> Vec<String> {
+        std::fs::read_dir(self.folder.path().join("mail"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|e| e == "eml"))
+            .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+            .collect()
+    }
+
     /// The texts of all mails to an address that are there; soft line breaks are undone.
     pub fn mails_to(&self, email: &str) -> Vec<String> {
         let to = format!("<{email}>");

@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod audit;
+mod authorization;
 mod bad_input;
 mod booking;
 mod crashes;
@@ -11,5 +12,7 @@ mod limits;
 mod notifications;
 mod operations;
 mod photos;
+mod tokens;
 mod two_processes;
+mod unicode;
 mod websocket;
