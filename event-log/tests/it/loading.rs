@@ -39,14 +39,17 @@ on_1_and_7_partitions! {
         let (id, stream) = the_agenda();
         assert_eq!(here.load::<Agenda>(id).await.unwrap().version, 0);
         here.append(Append::new(row(10)).events(stream, 0, vec![taken(1)])).await.unwrap();
-        let none = here.load::<Agenda>(id).await.unwrap();
-        assert_eq!((none.version, none.last), (0, None), "appended by hand, memory was not told");
-        let second = there.append(Append::new(row(10)).events(stream, 1, vec![taken(2)])).await.unwrap();
-        let at = second.positions.positions().next().unwrap();
+        let first = here.load::<Agenda>(id).await.unwrap();
+        assert_eq!(first.version, 1, "that there was none is not remembered");
+        here.append(Append::new(row(10)).events(stream, 1, vec![taken(2)])).await.unwrap();
+        let same = here.load::<Agenda>(id).await.unwrap();
+        assert_eq!((same.version, same.last), (1, first.last), "appended by hand, memory was not told");
+        let third = there.append(Append::new(row(10)).events(stream, 2, vec![taken(3)])).await.unwrap();
+        let at = third.positions.positions().next().unwrap();
         let loaded = here.load_at_least::<Agenda>(id, at).await.unwrap();
-        assert_eq!((loaded.version, loaded.last), (2, Some(at)));
-        assert_eq!(loaded.state.occupations.len(), 2);
-        assert_eq!(here.load::<Agenda>(id).await.unwrap().version, 2, "and memory has it now");
+        assert_eq!((loaded.version, loaded.last), (3, Some(at)));
+        assert_eq!(loaded.state.occupations.len(), 3);
+        assert_eq!(here.load::<Agenda>(id).await.unwrap().version, 3, "and memory has it now");
     }
 
     async fn without_memory_every_load_reads_the_log(database, partitions) {
