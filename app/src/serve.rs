@@ -33,7 +33,7 @@ use projectors::mail::ses::SesMailer;
 use projectors::mail::smtp::SmtpMailer;
 use projectors::mail::{FolderMailer, Mailer};
 use projectors::push::NotificationPush;
-use projectors::reactors::{AccountMails, Erasures, PhotoFiles};
+use projectors::reactors::JobOrders;
 use projectors::read_models::audit::AuditTrail;
 use projectors::read_models::availability::AvailabilityProjector;
 use projectors::read_models::notifications::NotificationsProjector;
@@ -82,14 +82,12 @@ pub enum Role {
 }
 
 /// The projectors that work on shared stores, by name.
-pub const PROJECTORS: [&str; 7] = [
+pub const PROJECTORS: [&str; 5] = [
     ReadTables::NAME,
     AvailabilityProjector::NAME,
     NotificationsProjector::NAME,
     AuditTrail::NAME,
-    AccountMails::NAME,
-    PhotoFiles::NAME,
-    Erasures::NAME,
+    JobOrders::NAME,
 ];
 
 /// The stores a process reads and writes.
@@ -298,10 +296,8 @@ impl Stores {
             NotificationsProjector::NAME => {
                 Some(Arc::new(NotificationsProjector::new(log, self.feed.clone(), shared_fanout)))
             }
-            AccountMails::NAME => Some(Arc::new(AccountMails::new(log))),
+            JobOrders::NAME => Some(Arc::new(JobOrders::new(log))),
             AuditTrail::NAME => Some(Arc::new(AuditTrail::new(log))),
-            PhotoFiles::NAME => Some(Arc::new(PhotoFiles::new(log))),
-            Erasures::NAME => Some(Arc::new(Erasures::new(log))),
             AvailabilityProjector::NAME => {
                 let (cache, fanout) = (self.availability.clone(), shared_fanout?);
                 Some(Arc::new(AvailabilityProjector::shared(log, cache, fanout)))

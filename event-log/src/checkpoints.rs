@@ -8,7 +8,7 @@ use domain::position::{Partition, PositionToken};
 use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 
-use crate::leases::Lease;
+use crate::leases::{self, Lease};
 use crate::{big, from_big, positions, small};
 
 /// Why a checkpoint did not move.
@@ -54,20 +54,10 @@ pub async fn advance(
     to: u64,
     lease: Option<&Lease>,
 ) -> Result<(), CheckpointError> {
-    if let Some(lease) = lease {
-        let ours: Option<i64> = sqlx::query_scalar(
-            "SELECT epoch FROM leases WHERE partition = $1 AND projector = $2 AND owner = $3 AND epoch = $4
-             FOR SHARE",
-        )
-        .bind(small(lease.partition))
-        .bind(&lease.projector)
-        .bind(&lease.owner)
-        .bind(big(lease.epoch))
-        .fetch_optional(&mut *transaction)
-        .await?;
-        if ours.is_none() {
-            return Err(CheckpointError::Moved);
-        }
+    if let Some(lease) = lease
+        && !leases::still_held(transaction, lease).await?
+    {
+        return Err(CheckpointError::Moved);
     }
     // A checkpoint that does not exist stands at 0.
     let sql = if from == 0 {

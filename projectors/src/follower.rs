@@ -39,6 +39,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long a projector that keeps up lets the next batch gather, at least and at most: in between, three times as long
 /// as its last batch took. So the busier the machine, the larger the batches; what comes after a pause is applied at once.
 const GATHER: Range<Duration> = Duration::from_millis(15)..Duration::from_millis(100);
+/// How long a checkpoint that nobody waits for may stay behind events that change nothing.
+const LAZY: Duration = Duration::from_millis(500);
 /// How often parked documents are looked at, as long as there are any: a retry may have freed them.
 const PARKED_POLL: Duration = Duration::from_secs(1);
 
@@ -63,6 +65,9 @@ pub(crate) struct Follower {
 /// Where a follower stands on its partition.
 struct Progress {
     at: u64,
+    /// Where the checkpoint stands, and since when it has been behind.
+    saved: u64,
+    saved_at: Instant,
     /// Whether there may be something behind `at`.
     news: bool,
     /// When the projector was last told that it idles, or applied something.
@@ -152,7 +157,8 @@ impl Follower {
         halt: &CancellationToken,
     ) -> Result<(), ApplyError> {
         let at = self.projector.position(self.partition).await?;
-        let mut progress = Progress { at, news: true, told: None };
+        let mut progress =
+            Progress { at, saved: at, saved_at: Instant::now(), news: true, told: None };
         let mut pause = Pause::default();
         if lease.is_some() {
             self.look_at_parked().await?;
@@ -195,6 +201,9 @@ impl Follower {
             self.projector.idle(self.partition, progress.at).await?;
             progress.told = Some(Instant::now());
         }
+        if progress.saved < progress.at && progress.saved_at.elapsed() > LAZY {
+            self.apply(&[], progress, lease).await?;
+        }
         let events = if progress.news {
             self.tail.read(self.partition, progress.at, BATCH).await?
         } else {
@@ -211,7 +220,7 @@ impl Follower {
         };
         let started = Instant::now();
         self.waiting_since = Some(first.recorded_at);
-        self.apply(&events, &mut progress.at, lease).await?;
+        self.apply(&events, progress, lease).await?;
         progress.told = Some(Instant::now());
         // What comes next was recorded after this; if it is not there yet, nothing is behind.
         (self.waiting_since, self.stuck) = (Some(last.recorded_at), false);
@@ -223,16 +232,16 @@ impl Follower {
         Ok(())
     }
 
-    /// Applies a batch; one that holds poison is taken apart, and the poison parked. `at` moves as far as
+    /// Applies a batch; one that holds poison is taken apart, and the poison parked. `progress` moves as far as
     /// it came.
     async fn apply(
         &mut self,
         events: &[Arc<Recorded>],
-        at: &mut u64,
+        progress: &mut Progress,
         lease: Option<&Lease>,
     ) -> Result<(), ApplyError> {
         let started = Instant::now();
-        let applied = self.try_apply(events, at, lease).await;
+        let applied = self.try_apply(events, progress, lease).await;
         self.gauges.batch_seconds.record(started.elapsed().as_secs_f64());
         let Err(ApplyError::Poison(poison)) = applied else { return applied };
         if lease.is_none() || !self.projector.parks() {
@@ -241,7 +250,7 @@ impl Follower {
         for event in events {
             let mut tries = 1;
             loop {
-                match self.try_apply(std::slice::from_ref(event), at, lease).await {
+                match self.try_apply(std::slice::from_ref(event), progress, lease).await {
                     Err(ApplyError::Poison(error)) if tries >= TRIES => {
                         // Without a document it is not the event that is poisonous.
                         let Some(document) = self.projector.document(event) else {
@@ -260,34 +269,44 @@ impl Follower {
         Ok(())
     }
 
-    /// Applies a batch as it is, but for documents that are parked, whose events are parked behind them.
+    /// Applies a batch as it is, but for documents that are parked, whose events are parked behind them. One that changes
+    /// nothing, and nobody waits for, is passed in memory alone; an empty one saves how far that came.
     async fn try_apply(
         &mut self,
         events: &[Arc<Recorded>],
-        at: &mut u64,
+        progress: &mut Progress,
         lease: Option<&Lease>,
     ) -> Result<(), ApplyError> {
-        let Some(to) = events.last().map(|last| last.at.number) else { return Ok(()) };
+        let to = events.last().map_or(progress.at, |last| last.at.number);
         let mut batch = Batch {
             partition: self.partition,
             events: Vec::with_capacity(events.len()),
-            checkpoint: Some(Move { from: *at, to }),
+            checkpoint: Some(Move { from: progress.saved, to }),
             lease,
         };
+        let mut changes_nothing = !events.is_empty();
         for event in events {
             let Some(document) = self.projector.document(event) else { continue };
+            changes_nothing = false;
             if !self.parked.contains(&document)
                 || !self.park_behind(event, &document, lease).await?
             {
                 batch.events.push(event);
             }
         }
+        if changes_nothing && !self.projector.is_awaited() {
+            if progress.saved == progress.at {
+                progress.saved_at = Instant::now();
+            }
+            progress.at = to;
+            return Ok(());
+        }
         // A panic is this batch's: caught here it parks one document, and not the whole partition.
         match AssertUnwindSafe(self.projector.apply(&batch)).catch_unwind().await {
             Ok(applied) => applied?,
             Err(_) => return Err(ApplyError::Poison("the projector panicked".into())),
         }
-        *at = to;
+        (progress.at, progress.saved) = (to, to);
         Ok(())
     }
 

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::position::Partition;
-use event_log::Recorded;
 use event_log::leases::Lease;
+use event_log::{Recorded, checkpoints};
+use sqlx::PgConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -49,6 +50,21 @@ pub struct Batch<'a> {
     pub lease: Option<&'a Lease>,
 }
 
+impl Batch<'_> {
+    /// Moves the projector's checkpoint, within the transaction that writes what it stands for.
+    pub async fn advance(
+        &self,
+        transaction: &mut PgConnection,
+        projector: &str,
+    ) -> Result<(), ApplyError> {
+        if let Some(Move { from, to }) = self.checkpoint {
+            checkpoints::advance(transaction, projector, self.partition, from, to, self.lease)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
 /// A checkpoint's move.
 #[derive(Debug, Clone, Copy)]
 pub struct Move {
@@ -70,6 +86,12 @@ pub trait Projector: Send + Sync + 'static {
     /// Whether an event that cannot be applied parks its document. A projector whose readers could not tell
     /// that something is missing stops instead, and tries again.
     fn parks(&self) -> bool {
+        true
+    }
+
+    /// Whether somebody waits until an event is passed that changes no document. Else the checkpoint passes such events
+    /// with the next that does, or a second later; a crash in between passes them again.
+    fn is_awaited(&self) -> bool {
         true
     }
 

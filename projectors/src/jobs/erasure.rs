@@ -32,7 +32,7 @@ use read_models::table::TableError;
 use uuid::Uuid;
 
 use crate::mail::{MailError, Mailer};
-use crate::reactors::{AccountMails, Erasures, PhotoFiles};
+use crate::reactors::JobOrders;
 use crate::read_models::audit::AuditTrail;
 use crate::read_models::availability::local_days;
 use crate::read_models::read_tables::ReadTables;
@@ -108,8 +108,7 @@ impl Eraser {
     }
 
     /// The projectors that every Pontual has with checkpoints in Postgres.
-    pub const PROJECTORS: [&'static str; 5] =
-        [ReadTables::NAME, AuditTrail::NAME, AccountMails::NAME, PhotoFiles::NAME, Erasures::NAME];
+    pub const PROJECTORS: [&'static str; 3] = [ReadTables::NAME, AuditTrail::NAME, JobOrders::NAME];
 
     /// Goes as far as it can. `job` is the one that runs.
     pub async fn run(

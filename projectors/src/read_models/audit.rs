@@ -72,6 +72,10 @@ impl Projector for AuditTrail {
         is_audited(event).then(|| event.at.to_string())
     }
 
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     async fn position(&self, partition: Partition) -> Result<u64, ApplyError> {
         Ok(checkpoints::get(self.log.pool(), Self::NAME, partition).await?)
     }
@@ -83,18 +87,7 @@ impl Projector for AuditTrail {
         }
         let mut transaction = self.log.pool().begin().await?;
         audit::insert(&mut transaction, &rows).await?;
-        if let Some(to) = batch.checkpoint {
-            let name = Self::NAME;
-            checkpoints::advance(
-                &mut transaction,
-                name,
-                batch.partition,
-                to.from,
-                to.to,
-                batch.lease,
-            )
-            .await?;
-        }
+        batch.advance(&mut transaction, Self::NAME).await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -167,9 +167,7 @@ impl Projector for AvailabilityProjector {
                 None => {
                     // A transaction, so that nobody takes the lease between the look at it and the move.
                     let mut transaction = self.log.pool().begin().await?;
-                    let (name, partition, lease) = (Self::NAME, batch.partition, batch.lease);
-                    checkpoints::advance(&mut transaction, name, partition, from, to, lease)
-                        .await?;
+                    batch.advance(&mut transaction, Self::NAME).await?;
                     transaction.commit().await?;
                 }
             }

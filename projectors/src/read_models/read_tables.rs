@@ -69,18 +69,7 @@ impl Projector for ReadTables {
         tables.sessions.flush(&mut transaction).await?;
         sessions::forget_whose(&mut transaction, &tables.erased).await?;
         services::forget_of(&mut transaction, &tables.closed).await?;
-        if let Some(to) = batch.checkpoint {
-            let name = Self::NAME;
-            checkpoints::advance(
-                &mut transaction,
-                name,
-                batch.partition,
-                to.from,
-                to.to,
-                batch.lease,
-            )
-            .await?;
-        }
+        batch.advance(&mut transaction, Self::NAME).await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -177,18 +177,7 @@ impl Projector for Obedient {
             }
         }
         let mut transaction = self.log.pool().begin().await?;
-        if let Some(to) = batch.checkpoint {
-            let partition = batch.partition;
-            checkpoints::advance(
-                &mut transaction,
-                Self::NAME,
-                partition,
-                to.from,
-                to.to,
-                batch.lease,
-            )
-            .await?;
-        }
+        batch.advance(&mut transaction, Self::NAME).await?;
         transaction.commit().await?;
         let mut applied = self.applied.lock().unwrap();
         applied.extend(batch.events.iter().map(|e| (e.stream, e.at.partition, e.at.number)));

@@ -14,7 +14,7 @@ use projectors::jobs::worker::Worker;
 use projectors::jobs::{self, NewJob, Priority, Task};
 use projectors::mail::templates::{Recipient, Rendered};
 use projectors::mail::{FolderMailer, MailError, Mailer};
-use projectors::reactors::AccountMails;
+use projectors::reactors::JobOrders;
 use projectors::runner::{Batch, Move, Projector as _};
 use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify};
@@ -340,7 +340,7 @@ async fn the_same_events_order_the_same_jobs_once_whether_these_wait_or_are_done
     for name in ["Ana", "Bia", "Caio", "Ana"] {
         register(&executor, name).await;
     }
-    let reactor = AccountMails::new(log.clone());
+    let reactor = JobOrders::new(log.clone());
     let order_all = async |first: bool| {
         for partition in log.partitions().all() {
             let events = log.tail(partition, 0, 100).await.unwrap();

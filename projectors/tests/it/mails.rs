@@ -19,7 +19,7 @@ use http_kit::links::{
 };
 use projectors::jobs::worker::Worker;
 use projectors::mail::FolderMailer;
-use projectors::reactors::AccountMails;
+use projectors::reactors::JobOrders;
 use projectors::runner::{Runner, Sharing};
 use projectors::tail::SharedTail;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ impl Post {
     fn open(log: &EventLog) -> Self {
         let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
         let mut runner = Runner::new(SharedTail::new(log.clone()), stop.clone());
-        runner.start(Arc::new(AccountMails::new(log.clone())), Sharing::Leased);
+        runner.start(Arc::new(JobOrders::new(log.clone())), Sharing::Leased);
         let worker = Worker {
             log: log.clone(),
             mailer: Arc::new(FolderMailer::new(folder.path())),
@@ -93,7 +93,11 @@ impl Post {
         self.stop.cancel();
         self.runner.join().await;
         self.worker.await.unwrap();
-        assert_eq!(projectors::jobs::counts(self.log.pool()).await.unwrap(), (0, 0));
+        let mails = "SELECT count(*) FROM jobs WHERE kind LIKE '%Mail'";
+        assert_eq!(
+            sqlx::query_scalar::<_, i64>(mails).fetch_one(self.log.pool()).await.unwrap(),
+            0
+        );
     }
 }
 
@@ -173,7 +177,7 @@ async fn a_reset_that_was_replaced_by_another_before_its_mail_was_sent_is_not_se
         executor.execute(ask, origin(&Actor::Anonymous)).await.unwrap();
     }
     let post = Post::open(&log);
-    caught_up(&log, AccountMails::NAME).await;
+    caught_up(&log, JobOrders::NAME).await;
     until("all is done", async || projectors::jobs::counts(log.pool()).await.unwrap() == (0, 0))
         .await;
     // Nor is who confirmed already asked to.
@@ -242,7 +246,7 @@ async fn who_closes_their_account_is_told_and_so_is_whose_account_is_closed_but_
     executor.execute(DeactivateAccount { account }, origin(&admin)).await.unwrap();
     assert!(post.next(&mut seen).await.contains("Subject: Your account was closed"));
     executor.execute(EraseAccount { account }, origin(&admin)).await.unwrap();
-    caught_up(&log, AccountMails::NAME).await;
+    caught_up(&log, JobOrders::NAME).await;
     post.close().await;
     assert_eq!(seen.len(), 4);
 }

@@ -13,7 +13,7 @@ use http_kit::files::photos::{self, PhotoSize};
 use projectors::jobs::photos::sweep;
 use projectors::jobs::worker::Worker;
 use projectors::mail::FolderMailer;
-use projectors::reactors::PhotoFiles;
+use projectors::reactors::JobOrders;
 use projectors::runner::{Runner, Sharing};
 use projectors::tail::SharedTail;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ async fn a_photo_that_is_replaced_removed_or_erased_loses_its_files() {
     let (files, folder) = (Files::in_memory(), tempfile::tempdir().unwrap());
     let stop = CancellationToken::new();
     let mut runner = Runner::new(SharedTail::new(log.clone()), stop.clone());
-    runner.start(Arc::new(PhotoFiles::new(log.clone())), Sharing::Leased);
+    runner.start(Arc::new(JobOrders::new(log.clone())), Sharing::Leased);
     let worker = Worker {
         log: log.clone(),
         mailer: Arc::new(FolderMailer::new(folder.path())),

@@ -53,7 +53,7 @@ async fn each_role_runs_as_a_process_of_its_own() {
     let command_api = pontual.spawn(&["command-api"]).await;
     let query_api = pontual.spawn(&["query-api"]).await;
     pontual.spawn(&["projector", "read-tables"]).await;
-    pontual.spawn(&["projector", "availability", "notifications", "mails"]).await;
+    pontual.spawn(&["projector", "availability", "notifications", "job-orders"]).await;
     pontual.spawn(&["worker"]).await;
     assert!(pontual.stop(0).await.success());
     pontual.url = command_api.clone();
