@@ -217,6 +217,7 @@ impl EventLog {
                     if !request.erase.is_empty() {
                         request.erase.iter().for_each(|subject| self.core.ring.forget(*subject));
                         self.core.hot.forget_all();
+                        self.core.recent.forget_all();
                     }
                     let result = request.command.result.clone();
                     let appended = Appended { positions, recorded_at, result, already: false };
@@ -366,7 +367,8 @@ impl Core {
                 }
             };
         }
-        let metadata = serde_json::to_string(&metadata).map_err(CodecError::from)?;
+        let metadata_json = serde_json::to_string(&metadata).map_err(CodecError::from)?;
+        let followed = self.recent.is_followed();
 
         let mut payloads = payloads.into_iter();
         let mut events = Vec::with_capacity(payloads.len());
@@ -382,6 +384,7 @@ impl Core {
                     event_type,
                     event_version,
                     payload: sealing::seal(payload, *stream, &keys, false)?,
+                    event: followed.then(|| event.clone()),
                 });
             }
         }
@@ -393,7 +396,8 @@ impl Core {
         let mut encoded = Encoded {
             command: request.command.clone(),
             partitions: Vec::new(),
-            metadata,
+            metadata: metadata_json,
+            circumstances: metadata,
             events,
             checks,
             claims: claims.chain(released).collect(),

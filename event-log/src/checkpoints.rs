@@ -8,7 +8,7 @@ use domain::position::{Partition, PositionToken};
 use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 
-use crate::leases::{self, Lease};
+use crate::leases::Lease;
 use crate::{big, from_big, positions, small};
 
 /// Why a checkpoint did not move.
@@ -54,26 +54,32 @@ pub async fn advance(
     to: u64,
     lease: Option<&Lease>,
 ) -> Result<(), CheckpointError> {
-    if let Some(lease) = lease
-        && !leases::still_held(transaction, lease).await?
-    {
-        return Err(CheckpointError::Moved);
-    }
+    // The lease's row is looked at in the same statement, and stays locked.
+    const HELD: &str = "WITH held AS (SELECT FROM leases WHERE partition = $1 AND projector = $2
+             AND owner = $5 AND epoch = $6 FOR SHARE)";
+    const IS_HELD: &str = "($5::text IS NULL OR EXISTS (SELECT FROM held))";
     // A checkpoint that does not exist stands at 0.
     let sql = if from == 0 {
-        "INSERT INTO checkpoints AS c (partition, projector, position) VALUES ($1, $2, $4)
-         ON CONFLICT (partition, projector) DO UPDATE
-         SET position = excluded.position, updated_at = clock_timestamp() WHERE c.position = $3"
+        format!(
+            "{HELD} INSERT INTO checkpoints AS c (partition, projector, position)
+             SELECT $1, $2, $4 WHERE {IS_HELD}
+             ON CONFLICT (partition, projector) DO UPDATE
+             SET position = excluded.position, updated_at = clock_timestamp() WHERE c.position = $3"
+        )
     } else {
-        "UPDATE checkpoints SET position = $4, updated_at = clock_timestamp()
-         WHERE partition = $1 AND projector = $2 AND position = $3"
+        format!(
+            "{HELD} UPDATE checkpoints SET position = $4, updated_at = clock_timestamp()
+             WHERE partition = $1 AND projector = $2 AND position = $3 AND {IS_HELD}"
+        )
     };
-    let moved = sqlx::query(sql)
+    let moved = sqlx::query(&sql)
         .bind(small(partition))
         .bind(projector)
         .bind(big(from))
         .bind(big(to))
-        .execute(&mut *transaction)
+        .bind(lease.map(|lease| &lease.owner))
+        .bind(lease.map(|lease| big(lease.epoch)))
+        .execute(transaction)
         .await?
         .rows_affected();
     if moved == 1 { Ok(()) } else { Err(CheckpointError::Moved) }

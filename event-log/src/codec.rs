@@ -89,6 +89,8 @@ pub(crate) struct EncodedEvent {
     pub(crate) event_type: &'static str,
     pub(crate) event_version: &'static str,
     pub(crate) payload: String,
+    /// As it is, for followers in this process.
+    pub(crate) event: Option<Event>,
 }
 
 /// The event's JSON, personal data still in the clear.

@@ -37,7 +37,7 @@ use crate::codec::EncodedEvent;
 use crate::load::StoredCommand;
 use crate::sealing::SubjectKey;
 use crate::writers::Writer;
-use crate::{Core, LogError, big, from_big, small, unavailable};
+use crate::{Core, LogError, Metadata, Recorded, big, from_big, small, unavailable};
 
 /// The most events one call carries, unless a single request has more.
 const EVENTS_MAX: usize = 4096;
@@ -55,7 +55,9 @@ pub(crate) struct Encoded {
     pub(crate) command: CommandRow,
     /// Everything it touches: written, required, claimed; ascending.
     pub(crate) partitions: Vec<Partition>,
+    /// The metadata of all its events, as JSON and as it is.
     pub(crate) metadata: String,
+    pub(crate) circumstances: Metadata,
     pub(crate) events: Vec<EncodedEvent>,
     pub(crate) checks: Vec<(StreamId, Version)>,
     /// With their owner; `true` takes, `false` releases.
@@ -439,18 +441,29 @@ fn settle(core: &Arc<Core>, batch: Vec<Ticket>, mut called: Called) {
     for (i, ticket) in batch.into_iter().enumerate() {
         let verdict = match called.verdicts.as_ref().map_or(0, |verdicts| verdicts[i]) {
             0 => {
-                let (mut before, mut positions) = (BTreeMap::new(), PositionToken::default());
-                for (slot, partition) in called.partitions.iter().enumerate() {
-                    let here = |event: &&EncodedEvent| {
-                        called.partitions.len() == 1
-                            || core.partition_of(event.stream.slot()) == *partition
-                    };
-                    let events = ticket.request.events.iter().filter(here).count() as u64;
-                    let first = from_big(called.heads[slot] + called.offsets[i]);
-                    before.insert(*partition, first);
-                    if events > 0 {
-                        let number = first + events;
-                        positions.raise(Position { partition: *partition, number });
+                let Encoded { events, circumstances, .. } = ticket.request;
+                let heads = called.heads.iter().map(|head| from_big(head + called.offsets[i]));
+                let before: BTreeMap<_, _> = called.partitions.iter().copied().zip(heads).collect();
+                let mut last = before.clone();
+                for event in events {
+                    let partition = core.partition_of(event.stream.slot());
+                    let number = last.get_mut(&partition).expect("every partition it writes to");
+                    *number += 1;
+                    if let Some(plain) = event.event {
+                        core.recent.keep(Recorded {
+                            at: Position { partition, number: *number },
+                            stream: event.stream,
+                            sequence: event.sequence,
+                            recorded_at: called.recorded_at,
+                            metadata: circumstances.clone(),
+                            event: plain,
+                        });
+                    }
+                }
+                let mut positions = PositionToken::default();
+                for (slot, (partition, number)) in last.into_iter().enumerate() {
+                    if number > before[&partition] {
+                        positions.raise(Position { partition, number });
                         grown[slot] = grown[slot].max(number);
                     }
                 }

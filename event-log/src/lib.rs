@@ -37,6 +37,7 @@ mod lane;
 pub mod leases;
 mod load;
 pub mod parked;
+mod recent;
 mod recorded;
 mod sealing;
 #[cfg(any(test, feature = "testing"))]
@@ -239,6 +240,7 @@ pub(crate) struct Core {
     pub(crate) upcasters: Upcasters,
     pub(crate) hot: load::Hot,
     pub(crate) wake: wake::Wake,
+    pub(crate) recent: recent::Recent,
     pub(crate) snapshots: Arc<tokio::sync::Semaphore>,
     pub(crate) id: Uuid,
     pub(crate) options: LogOptions,
@@ -272,6 +274,7 @@ impl EventLog {
             writers: writers::Writers::new(&pool, &options),
             hot: load::Hot::new(options.hot_aggregates),
             wake: wake::Wake::new(options.partitions),
+            recent: recent::Recent::new(options.partitions),
             snapshots: Arc::new(tokio::sync::Semaphore::new(2)),
             pool,
             clock,

@@ -1,8 +1,9 @@
 //! One tail of the log for all projectors of a process.
 //!
 //! Projectors of one process stand at about the same place, so each partition keeps its latest decoded
-//! events in a ring: the first projector to ask fetches and decodes, the others read from memory. For example
-//! five projectors wait behind 3:17; one of them fetches 3:18, and four find it in the ring. A projector that is
+//! events in a ring: the first projector to ask takes what this process has just appended, or fetches and decodes; the
+//! others read from memory. For example five projectors wait behind 3:17; one of them fetches 3:18, and four find it in
+//! the ring. A projector that is
 //! far behind, as one that was just added, misses the ring and reads the log itself, in nobody's way.
 //!
 //! Nothing here outlives the process; a crash leaves every projector to its checkpoint.
@@ -58,6 +59,7 @@ enum Found {
 impl SharedTail {
     /// A tail of this log.
     pub fn new(log: EventLog) -> Arc<Self> {
+        log.keep_appended();
         let partitions = log.partitions().all().map(|_| Shared::default()).collect();
         Arc::new(Self { log, partitions })
     }
@@ -85,7 +87,10 @@ impl SharedTail {
         if let Found::Events(events) = locked(&shared.ring).read(after, limit) {
             return Ok(events);
         }
-        let events = self.fetch(partition, after, limit).await?;
+        let mut events = self.log.take_appended(partition, after, limit);
+        if events.is_empty() {
+            events = self.fetch(partition, after, limit).await?;
+        }
         locked(&shared.ring).keep(after, &events);
         Ok(events)
     }

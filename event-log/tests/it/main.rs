@@ -14,4 +14,5 @@ mod personal;
 mod postgres_es;
 mod projecting;
 mod races;
+mod recent;
 mod verifying;

@@ -99,7 +99,7 @@ impl Worker {
             | Task::PasswordChangedMail { account }
             | Task::AccountDeactivatedMail { account } => {
                 let Some((letter, to, link)) = self.letter(&job.task, account).await? else {
-                    tracing::info!(job = %job.id, "job {} has nothing to say to anybody any more", job.id);
+                    tracing::debug!(job = %job.id, "job {} has nothing to say to anybody any more", job.id);
                     return Ok(Outcome::Complete);
                 };
                 let rendered = letter.render(&to, &format!("{}{link}", self.public_url));
