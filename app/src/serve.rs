@@ -272,7 +272,10 @@ impl Stores {
                 }
             };
         let feed: Arc<dyn NotificationFeed> = match &config.mongodb_url {
-            None => Arc::new(PostgresFeed::new(log.pool().clone(), partitions)),
+            None => {
+                let feed = PostgresFeed::new(log.pool().clone(), partitions);
+                Arc::new(feed.writing_with(log.readers().clone()))
+            }
             Some(url) => {
                 let feed = MongoFeed::new(url.expose_secret(), partitions, MongoOptions::default());
                 Arc::new(feed.await.context("MONGODB_URL is not a MongoDB URL")?)

@@ -36,6 +36,9 @@ pub struct Append {
     pub origin_of: Option<SubjectId>,
     /// Events per stream, with the version the stream must have. A stream stands here once.
     pub streams: Vec<StreamAppend>,
+    /// Those of them whose ids were drawn at random for this very request: nobody else can have begun them, and they are
+    /// not looked up.
+    pub drawn: BTreeSet<StreamId>,
     /// Streams that were only read, with the version they must still have.
     pub required: Vec<(StreamId, Version)>,
     /// Claims to take, with their owner. One the owner already holds stays his.
@@ -61,6 +64,7 @@ impl Append {
             origin: OpenedOrigin::default(),
             origin_of: None,
             streams: Vec::new(),
+            drawn: BTreeSet::new(),
             required: Vec::new(),
             take: Vec::new(),
             release: Vec::new(),
@@ -396,6 +400,7 @@ impl Core {
         let mut encoded = Encoded {
             command: request.command.clone(),
             partitions: Vec::new(),
+            drawn: request.drawn.clone(),
             metadata: metadata_json,
             circumstances: metadata,
             events,

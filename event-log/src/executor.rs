@@ -520,6 +520,8 @@ impl<'a, C: Command> Run<'a, C> {
                 .into_iter()
                 .map(|(stream, (expected, events))| StreamAppend { stream, expected, events })
                 .collect(),
+            // With a key, an earlier attempt would have drawn the same ids.
+            drawn: if self.has_key() { BTreeSet::new() } else { self.world.begun.clone() },
             // An empty outcome requires nothing: it was true when it was read.
             required: if empty { Vec::new() } else { required.into_iter().collect() },
             take: take.into_iter().collect(),

@@ -14,7 +14,7 @@
 //! connection is lost, the batch is sent again: what had been committed is recognised by its command rows.
 //! A batch that dies of another cause is retried one by one, so that one poisoned request fails alone.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub(crate) struct Encoded {
     pub(crate) circumstances: Metadata,
     pub(crate) events: Vec<EncodedEvent>,
     pub(crate) checks: Vec<(StreamId, Version)>,
+    /// Those of the checked that need no look.
+    pub(crate) drawn: BTreeSet<StreamId>,
     /// With their owner; `true` takes, `false` releases.
     pub(crate) claims: Vec<(ClaimKey, Uuid, bool)>,
     /// `None` drops.
@@ -645,7 +647,8 @@ impl<'a> Arrays<'a> {
             to.events.push(next[0]);
             to.offset.push(offset);
             offset += next[0];
-            for (stream, version) in &request.checks {
+            let checks = request.checks.iter().filter(|(id, _)| !request.drawn.contains(id));
+            for (stream, version) in checks {
                 let to = &mut arrays.checks;
                 to.request.push(i);
                 to.slot.push(slot(stream.slot()));

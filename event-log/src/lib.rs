@@ -79,6 +79,9 @@ pub struct LogOptions {
     /// How many connections append. As many as there are cores to work on it: with more, batches are smaller
     /// and cost more; with fewer, a head that somebody holds keeps other partitions waiting.
     pub writers: usize,
+    /// How many connections read the log and serve what follows it. Like those that append, hardly more than there are cores:
+    /// each more is another process of Postgres that finds the caches cold, and all of it takes twice as long.
+    pub readers: usize,
     /// The longest a statement of an append may take.
     pub statement_timeout: Duration,
     /// The longest an append waits for a partition's head.
@@ -101,6 +104,7 @@ impl Default for LogOptions {
             queue_max: 4096,
             waiters_max: 256,
             writers: std::thread::available_parallelism().map_or(4, usize::from).clamp(2, 16),
+            readers: std::thread::available_parallelism().map_or(4, usize::from).clamp(2, 16) + 1,
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             decide_deadline: Duration::from_secs(2),
@@ -233,6 +237,7 @@ pub struct EventLog {
 /// What the log's tasks share.
 pub(crate) struct Core {
     pub(crate) pool: PgPool,
+    pub(crate) readers: PgPool,
     pub(crate) writers: writers::Writers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: keys::Keys,
@@ -276,6 +281,7 @@ impl EventLog {
             wake: wake::Wake::new(options.partitions),
             recent: recent::Recent::new(options.partitions),
             snapshots: Arc::new(tokio::sync::Semaphore::new(2)),
+            readers: readers(&pool, options.readers),
             pool,
             clock,
             keys,
@@ -298,6 +304,11 @@ impl EventLog {
     /// The partition a slot's things live in.
     pub fn partition_of(&self, slot: RoutingSlot) -> Partition {
         self.core.partition_of(slot)
+    }
+
+    /// The few connections that read the log, for what follows it. Whoever holds one must not wait for another.
+    pub fn readers(&self) -> &PgPool {
+        &self.core.readers
     }
 
     /// The pool it was opened with.
@@ -329,7 +340,7 @@ impl EventLog {
     pub async fn head(&self, partition: Partition) -> Result<u64, LogError> {
         let query = sqlx::query_scalar("SELECT position FROM heads WHERE partition = $1")
             .bind(small(partition));
-        let head = from_big(self.core.bounded(query.fetch_one(&self.core.pool)).await?);
+        let head = from_big(self.core.bounded(query.fetch_one(&self.core.readers)).await?);
         self.core.wake.grown(partition, head);
         Ok(head)
     }
@@ -341,7 +352,7 @@ impl EventLog {
 
     pub(crate) async fn heads_of(core: &Core) -> Result<PositionToken, LogError> {
         let query = sqlx::query_as("SELECT partition, position FROM heads WHERE position > 0");
-        let rows: Vec<(i16, i64)> = core.bounded(query.fetch_all(&core.pool)).await?;
+        let rows: Vec<(i16, i64)> = core.bounded(query.fetch_all(&core.readers)).await?;
         Ok(positions(rows))
     }
 
@@ -391,7 +402,7 @@ impl EventLog {
         .bind(small(self.core.partition_of(key.slot())))
         .bind(key.kind.as_str())
         .bind(key.hash);
-        self.core.bounded(query.fetch_optional(&self.core.pool)).await
+        self.core.bounded(query.fetch_optional(&self.core.readers)).await
     }
 
     /// A secret.
@@ -402,7 +413,7 @@ impl EventLog {
         .bind(small(self.core.partition_of(RoutingSlot::of(key.owner))))
         .bind(key.owner)
         .bind(key.kind.as_str());
-        self.core.bounded(query.fetch_optional(&self.core.pool)).await
+        self.core.bounded(query.fetch_optional(&self.core.readers)).await
     }
 
     /// Replaces a secret if it is what the caller believes; says whether it was. Secrets that rotate, such
@@ -421,7 +432,7 @@ impl EventLog {
         .bind(key.kind.as_str())
         .bind(old)
         .bind(new);
-        Ok(self.core.bounded(query.execute(&self.core.pool)).await?.rows_affected() == 1)
+        Ok(self.core.bounded(query.execute(&self.core.readers)).await?.rows_affected() == 1)
     }
 
     /// Forgets commands that were accepted longer ago than this; a retry of one is a new command. Says how
@@ -486,6 +497,7 @@ impl EventLog {
     /// Waits for the appends under way, for a moment, and takes no more: later ones are refused as unavailable.
     pub async fn close(&self) {
         self.core.writers.close().await;
+        self.core.readers.close().await;
     }
 }
 
@@ -513,6 +525,13 @@ impl ClaimHasher for EventLog {
 }
 
 /// What the log relies on and cannot set itself.
+/// A pool like this one, but smaller.
+fn readers(pool: &PgPool, most: usize) -> PgPool {
+    let connect = (*pool.connect_options()).clone().application_name("pontual-log");
+    let options = pool.options().clone().min_connections(0);
+    options.max_connections(u32::try_from(most.max(2)).unwrap_or(16)).connect_lazy_with(connect)
+}
+
 async fn check_settings(pool: &PgPool) -> Result<(), LogError> {
     let row = sqlx::query(
         "SELECT current_setting('server_encoding'), current_setting('synchronous_commit')",

@@ -307,7 +307,7 @@ impl Core {
                 .bind(forms)
                 .bind(page)
                 .bind(with_metadata);
-        self.bounded(query.fetch_all(&self.pool)).await
+        self.bounded(query.fetch_all(&self.readers)).await
     }
 
     /// Everything that happened to these streams after these versions, with metadata: what stood in the way
@@ -344,7 +344,7 @@ impl Core {
         &self,
         subjects: &BTreeSet<SubjectId>,
     ) -> Result<SubjectKeys, LogError> {
-        let keys = self.ring.keys(&self.pool, self.options.partitions, subjects);
+        let keys = self.ring.keys(&self.readers, self.options.partitions, subjects);
         match tokio::time::timeout(self.options.statement_timeout, keys).await {
             Ok(keys) => keys,
             Err(_) => Err(LogError::TimedOut),
@@ -520,7 +520,7 @@ impl EventLog {
             .bind(stream.id)
             .bind(big(after))
             .bind(i32::try_from(limit).unwrap_or(i32::MAX));
-        let rows = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
+        let rows = self.core.bounded(query.fetch_all(&self.core.readers)).await?;
         self.core.recorded(&rows).await
     }
 
@@ -539,7 +539,7 @@ impl EventLog {
             )
             .bind(small(partition))
             .bind(big(middle));
-            let recorded_at = self.core.bounded(query.fetch_one(&self.core.pool)).await?;
+            let recorded_at = self.core.bounded(query.fetch_one(&self.core.readers)).await?;
             if recorded_at < instant { before = middle } else { after = middle }
         }
         Ok(before)
@@ -563,7 +563,7 @@ impl EventLog {
             .bind(big(after))
             .bind(kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>())
             .bind(i64::from(limit));
-        let rows = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
+        let rows = self.core.bounded(query.fetch_all(&self.core.readers)).await?;
         self.core.recorded(&rows).await
     }
 
@@ -579,7 +579,7 @@ impl EventLog {
             .bind(small(partition))
             .bind(big(after))
             .bind(i32::try_from(limit).unwrap_or(i32::MAX));
-        let rows = self.core.bounded(query.fetch_all(&self.core.pool)).await?;
+        let rows = self.core.bounded(query.fetch_all(&self.core.readers)).await?;
         self.core.recorded(&rows).await
     }
 }

@@ -153,13 +153,28 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequest<S> for Json<T> {
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(body) => {
-                ([(CONTENT_TYPE, http::HeaderValue::from_static("application/json"))], body)
-                    .into_response()
-            }
-            Err(error) => Problem::internal(&error).into_response(),
+        Rendered::of(&self.0).into_response()
+    }
+}
+
+/// A JSON body that is written already, and may be given again.
+#[derive(Debug, Clone)]
+pub struct Rendered(pub Bytes);
+
+impl Rendered {
+    /// Writes it.
+    pub fn of(body: &impl Serialize) -> Result<Self, Problem> {
+        match serde_json::to_vec(body) {
+            Ok(body) => Ok(Self(body.into())),
+            Err(error) => Err(Problem::internal(&error)),
         }
+    }
+}
+
+impl IntoResponse for Rendered {
+    fn into_response(self) -> Response {
+        const JSON: http::HeaderValue = http::HeaderValue::from_static("application/json");
+        ([(CONTENT_TYPE, JSON)], self.0).into_response()
     }
 }
 

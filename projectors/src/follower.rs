@@ -38,7 +38,7 @@ const GIVE_BACK: u32 = 10;
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a projector that keeps up lets the next batch gather, at least and at most: in between, three times as long
 /// as its last batch took. So the busier the machine, the larger the batches; what comes after a pause is applied at once.
-const GATHER: Range<Duration> = Duration::from_millis(15)..Duration::from_millis(100);
+const GATHER: Range<Duration> = Duration::from_millis(15)..Duration::from_millis(200);
 /// How long a checkpoint that nobody waits for may stay behind events that change nothing.
 const LAZY: Duration = Duration::from_millis(500);
 /// How often parked documents are looked at, as long as there are any: a retry may have freed them.

@@ -21,8 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::position::Partition;
 use event_log::leases::Lease;
-use event_log::{Recorded, checkpoints};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use event_log::{EventLog, Recorded, checkpoints};
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -53,8 +53,8 @@ pub struct Batch<'a> {
 impl Batch<'_> {
     /// Begins the transaction of a projector whose checkpoint is beside its data. Its commit does not wait for the disk:
     /// a crash of Postgres may take away the last ones, data and checkpoint alike, and they are applied again.
-    pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
-        pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await
+    pub async fn begin(log: &EventLog) -> sqlx::Result<Transaction<'static, Postgres>> {
+        log.readers().begin_with("BEGIN; SET LOCAL synchronous_commit = off").await
     }
 
     /// Moves the projector's checkpoint, within the transaction that writes what it stands for.

@@ -4,12 +4,15 @@
 //! the cache lacks, or has from before `Pontual-After`, is loaded from the log, used, and offered to the
 //! cache, which refuses it if it knows of something later. Without the cache everything is loaded from the
 //! log: slower, and right.
+//!
+//! What was answered is kept with what it was computed from. If a second look at the cache finds the very same documents
+//! within the same minute, nothing is computed again: no slot, notice or horizon ends between two minutes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use chrono::{NaiveDate, SecondsFormat};
+use chrono::{NaiveDate, SecondsFormat, TimeDelta};
 use domain::Instant;
 use domain::agenda::Agenda;
 use domain::hours::Zone;
@@ -17,9 +20,11 @@ use domain::ids::{AgendaId, Id, ProviderId, ServiceId};
 use domain::position::{Position, PositionToken};
 use domain::provider::{Provider, Service};
 use domain::slots::Span;
-use http_kit::extract::{Date, Json, Query};
+use http_kit::extract::{Date, Query, Rendered};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use read_models::availability::{Availability, AvailabilityDocs, CacheWrite, DayDoc, ScheduleDoc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -136,11 +141,15 @@ pub async fn available_times(
     State(state): State<QueryState>,
     Query(params): Query<TimesParams>,
     Seen(after): Seen,
-) -> Result<Json<TimesBody>, Problem> {
+) -> Result<Rendered, Problem> {
     let (provider_id, day) = (params.provider_id, params.day.0);
     let mut asked = Asked::read(&state, provider_id, day, day, &after).await?;
-    let service = asked.service(params.service_id)?;
     let now = state.log.clock().now();
+    let question = Question::Times(provider_id, params.service_id, day);
+    if let Some(answer) = state.answers.get(question, &asked.availability, now) {
+        return Ok(answer);
+    }
+    let service = asked.service(params.service_id)?;
     let measure = service.measure();
     let slots =
         asked.retry(&state, |availability| availability.free_slots(&measure, day, now)).await?;
@@ -150,13 +159,14 @@ pub async fn available_times(
         end: slot.end,
         local_start: local(slot.start, zone),
     };
-    Ok(Json(TimesBody {
+    let answer = Rendered::of(&TimesBody {
         provider_id,
         service_id: service.id,
         day,
         time_zone: zone.name(),
         slots: slots.into_iter().map(slot).collect(),
-    }))
+    })?;
+    Ok(state.answers.keep(question, asked.availability, now, answer))
 }
 
 /// The days of a month with at least one free slot (`S0-21`).
@@ -169,26 +179,95 @@ pub async fn available_days(
     State(state): State<QueryState>,
     Query(params): Query<DaysParams>,
     Seen(after): Seen,
-) -> Result<Json<DaysBody>, Problem> {
+) -> Result<Rendered, Problem> {
     let (provider_id, Month { first, last }) = (params.provider_id, params.month);
     let mut asked = Asked::read(&state, provider_id, first, last, &after).await?;
-    let service = asked.service(params.service_id)?;
     let now = state.log.clock().now();
+    let question = Question::Days(provider_id, params.service_id, first);
+    if let Some(answer) = state.answers.get(question, &asked.availability, now) {
+        return Ok(answer);
+    }
+    let service = asked.service(params.service_id)?;
     let measure = service.measure();
     let days = asked
         .retry(&state, |availability| availability.free_days(&measure, first, last, now))
         .await?;
-    Ok(Json(DaysBody {
+    let answer = Rendered::of(&DaysBody {
         provider_id,
         service_id: service.id,
         time_zone: asked.availability.schedule().schedule.zone.name(),
         days,
-    }))
+    })?;
+    Ok(state.answers.keep(question, asked.availability, now, answer))
 }
 
 /// An instant as a clock at the provider's shows it, with its offset (RFC 3339).
 pub(crate) fn local(at: Instant, zone: Zone) -> String {
     at.with_timezone(&zone.0).to_rfc3339_opts(SecondsFormat::Secs, false)
+}
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Question {
+    /// The free slots of a day.
+    Times(ProviderId, Option<ServiceId>, NaiveDate),
+    /// The free days of the month that begins then.
+    Days(ProviderId, Option<ServiceId>, NaiveDate),
+}
+
+/// What was answered, and why.
+#[derive(Clone)]
+struct Answered {
+    from: Availability,
+    minute: i64,
+    answer: Rendered,
+}
+
+/// The latest answers, as many as fit.
+pub(crate) struct Answers(Cache<Question, Arc<Answered>, ByBytes>);
+
+/// The most memory for answers, in bytes, roughly.
+const ANSWERS: u64 = 16 * 1024 * 1024;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Question, Arc<Answered>> for ByBytes {
+    fn weight(&self, _: &Question, answered: &Arc<Answered>) -> u64 {
+        // Beside the body: the entry itself, the days it holds on to.
+        answered.answer.0.len() as u64 + 512
+    }
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self(Cache::with_weighter(10_000, ANSWERS, ByBytes))
+    }
+}
+
+impl Answers {
+    fn get(&self, question: Question, from: &Availability, now: Instant) -> Option<Rendered> {
+        let answered = self.0.get(&question)?;
+        let same = answered.minute == minute(now) && answered.from.is_same(from);
+        same.then(|| answered.answer.clone())
+    }
+
+    fn keep(
+        &self,
+        question: Question,
+        from: Availability,
+        now: Instant,
+        answer: Rendered,
+    ) -> Rendered {
+        let answered = Answered { from, minute: minute(now), answer: answer.clone() };
+        self.0.insert(question, Arc::new(answered));
+        answer
+    }
+}
+
+/// The minute an instant ends or lies in: a slot that starts at 12:00 can be booked until then, and not after.
+fn minute(now: Instant) -> i64 {
+    (now - TimeDelta::nanoseconds(1)).timestamp().div_euclid(60)
 }
 
 /// A provider's availability while a query is answered.
@@ -334,5 +413,41 @@ fn recent(mut docs: AvailabilityDocs, wanted: u64) -> Option<Availability> {
 pub(crate) async fn offer(state: &QueryState, as_of: Position, writes: Vec<CacheWrite>) {
     if let Err(error) = state.availability.fill(as_of.partition, as_of.number, writes).await {
         tracing::debug!(%error, "what was loaded was not cached");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ids::Mint;
+    use domain::slots::Schedule;
+
+    use super::*;
+
+    fn availability() -> Availability {
+        let schedule = ScheduleDoc { schedule: Schedule::default(), services: Vec::new() };
+        Availability::new(Arc::new(schedule))
+    }
+
+    #[test]
+    fn an_answer_is_given_again_within_the_minute_and_only_of_the_very_same_documents() {
+        let at = |text: &str| -> Instant { text.parse().unwrap() };
+        let (answers, from) = (Answers::default(), availability());
+        let provider: ProviderId = Mint::new([1; 32]).id(domain::ids::RoutingSlot::from_bits(1), 0);
+        let day = NaiveDate::from_ymd_opt(2026, 12, 1).unwrap();
+        let question = Question::Times(provider, None, day);
+        let noon = at("2026-12-01T12:00:00Z");
+        answers.keep(question, from.clone(), noon, Rendered::of(&"free").unwrap());
+        let given = |question, from: &Availability, now: &str| {
+            answers.get(question, from, at(now)).is_some()
+        };
+        assert!(given(question, &from, "2026-12-01T12:00:00Z"));
+        assert!(given(question, &from, "2026-12-01T11:59:00.000000001Z"));
+        assert!(!given(question, &from, "2026-12-01T12:00:00.000000001Z"), "noon's slot is over");
+        assert!(!given(question, &from, "2026-12-01T11:59:00Z"));
+        assert!(!given(Question::Days(provider, None, day), &from, "2026-12-01T12:00:00Z"));
+        assert!(!given(question, &availability(), "2026-12-01T12:00:00Z"), "equal, but read anew");
+        let mut more = from.clone();
+        more.add_day(day, Arc::new(DayDoc::default()));
+        assert!(!given(question, &more, "2026-12-01T12:00:00Z"));
     }
 }

@@ -64,6 +64,8 @@ pub struct QueryState {
     pub verifier: Verifier,
     /// The open sockets.
     pub hub: Arc<ws::hub::Hub>,
+    /// Free slots and days, as they were just answered.
+    answers: Arc<availability::Answers>,
     /// Cancelled when the server stops.
     pub stop: CancellationToken,
 }
@@ -83,7 +85,8 @@ impl QueryState {
     ) -> Self {
         let hub = ws::hub::Hub::new(sockets);
         hub.listen(fanout);
-        Self { log, tables, availability, feed, files: None, verifier, hub, stop }
+        let answers = Arc::default();
+        Self { log, tables, availability, feed, files: None, verifier, hub, answers, stop }
     }
 
     /// With a store of files.

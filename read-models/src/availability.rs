@@ -397,6 +397,15 @@ impl Availability {
         self.days.insert(utc_day, doc);
     }
 
+    /// Whether it is made of the very same documents, not just of equal ones. A cache gives the same document as long as
+    /// nothing changed it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let days = self.days.iter().zip(&other.days);
+        Arc::ptr_eq(&self.schedule, &other.schedule)
+            && self.days.len() == other.days.len()
+            && days.into_iter().all(|((day, doc), (of, same))| day == of && Arc::ptr_eq(doc, same))
+    }
+
     /// The schedule and the services.
     pub fn schedule(&self) -> &ScheduleDoc {
         &self.schedule

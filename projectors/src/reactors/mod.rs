@@ -58,7 +58,7 @@ impl Projector for JobOrders {
 
     async fn apply(&self, batch: &Batch<'_>) -> Result<(), ApplyError> {
         let orders: Vec<NewJob> = batch.events.iter().flat_map(|event| orders(event)).collect();
-        let mut transaction = Batch::begin(self.log.pool()).await?;
+        let mut transaction = Batch::begin(&self.log).await?;
         erasures::begin(&mut transaction, &orders).await?;
         jobs::insert(&mut transaction, &orders, self.log.clock().now()).await?;
         batch.advance(&mut transaction, Self::NAME).await?;

@@ -85,7 +85,7 @@ impl Projector for AuditTrail {
         for event in batch.events.iter().filter(|event| is_audited(event)) {
             rows.push(self.row(event).await?);
         }
-        let mut transaction = Batch::begin(self.log.pool()).await?;
+        let mut transaction = Batch::begin(&self.log).await?;
         audit::insert(&mut transaction, &rows).await?;
         batch.advance(&mut transaction, Self::NAME).await?;
         transaction.commit().await?;

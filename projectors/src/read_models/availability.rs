@@ -166,7 +166,7 @@ impl Projector for AvailabilityProjector {
                 Some(positions) => positions.set(batch.partition, to),
                 None => {
                     // A transaction, so that nobody takes the lease between the look at it and the move.
-                    let mut transaction = Batch::begin(self.log.pool()).await?;
+                    let mut transaction = Batch::begin(&self.log).await?;
                     batch.advance(&mut transaction, Self::NAME).await?;
                     transaction.commit().await?;
                 }

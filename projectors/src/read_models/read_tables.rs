@@ -61,7 +61,7 @@ impl Projector for ReadTables {
     async fn apply(&self, batch: &Batch<'_>) -> Result<(), ApplyError> {
         let mut tables = Tables::default();
         batch.events.iter().for_each(|event| tables.push(event));
-        let mut transaction = Batch::begin(self.log.pool()).await?;
+        let mut transaction = Batch::begin(&self.log).await?;
         tables.accounts.flush(&mut transaction).await?;
         tables.providers.flush(&mut transaction).await?;
         tables.services.flush(&mut transaction).await?;

@@ -10,7 +10,7 @@
 //! not parsed again.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -59,7 +59,7 @@ pub struct RedisCache {
     connection: ConnectionManager,
     partitions: PartitionCount,
     options: RedisOptions,
-    parsed: Cache<Key, (Vec<u8>, Value)>,
+    parsed: Cache<Key, Arc<(Vec<u8>, Value)>>,
 }
 
 /// How many values one script writes: Redis does nothing else meanwhile.
@@ -84,8 +84,8 @@ impl RedisCache {
             .map_err(unavailable)?;
         let parsed = Cache::builder()
             .max_capacity(options.parsed_bytes)
-            .weigher(|_, (raw, _): &(Vec<u8>, Value)| {
-                u32::try_from(raw.len().saturating_mul(4) + 256).unwrap_or(u32::MAX)
+            .weigher(|_, parsed: &Arc<(Vec<u8>, Value)>| {
+                u32::try_from(parsed.0.len().saturating_mul(4) + 256).unwrap_or(u32::MAX)
             })
             .time_to_idle(Duration::from_secs(3600))
             .build();
@@ -144,15 +144,15 @@ impl RedisCache {
         if raw.len() == end + 1 {
             return Some(Doc { number, value: None });
         }
-        if let Some((known, value)) = self.parsed.get(&key)
-            && known == raw
+        if let Some(parsed) = self.parsed.get(&key)
+            && parsed.0 == raw
         {
-            return Some(Doc { number, value: Some(T::from_value(value)?) });
+            return Some(Doc { number, value: Some(T::from_value(parsed.1.clone())?) });
         }
         match serde_json::from_slice::<T>(&raw[end + 1..]) {
             Ok(doc) => {
-                let doc = std::sync::Arc::new(doc);
-                self.parsed.insert(key, (raw, T::into_value(doc.clone())));
+                let doc = Arc::new(doc);
+                self.parsed.insert(key, Arc::new((raw, T::into_value(doc.clone()))));
                 Some(Doc { number, value: Some(doc) })
             }
             Err(error) => {

@@ -41,13 +41,22 @@ macro_rules! select {
 #[derive(Debug, Clone)]
 pub struct PostgresFeed {
     pool: PgPool,
+    /// What batches are applied with.
+    writes: PgPool,
     partitions: PartitionCount,
 }
 
 impl PostgresFeed {
     /// In this database, whose migrations have run.
     pub fn new(pool: PgPool, partitions: PartitionCount) -> Self {
-        Self { pool, partitions }
+        Self { writes: pool.clone(), pool, partitions }
+    }
+
+    /// Applies batches with connections of this pool.
+    #[must_use]
+    pub fn writing_with(mut self, pool: PgPool) -> Self {
+        self.writes = pool;
+        self
     }
 }
 
@@ -57,7 +66,7 @@ impl NotificationFeed for PostgresFeed {
         let Folded { documents, all_read } = batch.fold();
         // Whoever loses what a crash of Postgres takes away applies it again: the checkpoint goes with it.
         let begin = "BEGIN; SET LOCAL synchronous_commit = off";
-        let mut transaction = self.pool.begin_with(begin).await.map_err(unavailable)?;
+        let mut transaction = self.writes.begin_with(begin).await.map_err(unavailable)?;
         // Locks the checkpoint first, so that two projectors of one partition take turns.
         let applied = lock_checkpoint(&mut transaction, batch.partition).await?;
         if batch.from > applied {
