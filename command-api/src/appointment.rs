@@ -194,6 +194,7 @@ enum WantedStatus {
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Stands), CommandProblems),
 )]
@@ -241,6 +242,7 @@ struct Move {
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Stands), CommandProblems),
 )]
@@ -271,6 +273,7 @@ struct Cancellation {
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Stands), CommandProblems),
 )]

@@ -141,7 +141,10 @@ struct Profile {
     put, path = "/api/providers/profile", operation_id = "ChangeProviderProfile", tag = "providers",
     security(("bearer" = [])),
     request_body = Profile,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
 async fn change_profile(
@@ -171,7 +174,10 @@ struct Hours {
     put, path = "/api/providers/hours", operation_id = "SetWeeklyHours", tag = "providers",
     security(("bearer" = [])),
     request_body = Hours,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
 async fn set_hours(
@@ -200,6 +206,7 @@ struct Day {
     params(
         ("date" = String, Path, description = "A local date", example = "2026-12-24"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
@@ -219,6 +226,7 @@ async fn override_day(
     params(
         ("date" = String, Path, description = "A local date", example = "2026-12-24"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 204), CommandProblems),
 )]
@@ -237,7 +245,10 @@ async fn remove_override(
     put, path = "/api/providers/policy", operation_id = "SetPolicy", tag = "providers",
     security(("bearer" = [])),
     request_body = schema::Policy,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
 async fn set_policy(

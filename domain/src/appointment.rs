@@ -240,6 +240,13 @@ aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
     AppointmentRescheduled = "1",
 });
 
+impl Parties {
+    /// Whether an account is one of them.
+    pub fn include(&self, account: AccountId) -> bool {
+        [self.client, self.provider_account].contains(&account)
+    }
+}
+
 impl Terms {
     /// Whom it concerns.
     pub fn parties(&self) -> Parties {

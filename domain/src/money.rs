@@ -1,18 +1,31 @@
-//! Money: integer minor units and an ISO 4217 code (K14).
+//! Money: integer minor units and an ISO 4217 code (K14). Amounts are computed in whole minor units, however many of them
+//! the currency has in one: none of yen, a hundred of reais, a thousand of dinars.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Three capital letters, such as `BRL`.
+/// What people pay with by ISO 4217: neither metals, funds and codes for tests, nor what is no money any more. A code that
+/// retires stays here, for events hold it.
+const CODES: [&str; 7] = [
+    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD",
+    "CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD",
+    "GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD",
+    "KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO",
+    "NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE",
+    "SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND",
+    "VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG",
+];
+
+/// The code of a currency in use, such as `BRL`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
 /// A text that is no currency code.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("currency must be an ISO 4217 code of three capital letters")]
+#[error("currency must be an ISO 4217 code of three capital letters, of a currency in use")]
 pub struct InvalidCurrency;
 
 impl Currency {
@@ -29,7 +42,9 @@ impl TryFrom<String> for Currency {
     type Error = InvalidCurrency;
     fn try_from(text: String) -> Result<Self, InvalidCurrency> {
         let code: [u8; 3] = text.as_bytes().try_into().map_err(|_| InvalidCurrency)?;
-        if code.iter().all(u8::is_ascii_uppercase) { Ok(Self(code)) } else { Err(InvalidCurrency) }
+        let known =
+            CODES.iter().flat_map(|line| line.split(' ')).any(|known| known.as_bytes() == code);
+        if known { Ok(Self(code)) } else { Err(InvalidCurrency) }
     }
 }
 
@@ -117,11 +132,21 @@ mod tests {
             r#"{"amount_minor":-1}"#,
             r#"{"amount_minor":10000000001}"#,
             r#"{"amount_minor":1,"currency":"brl"}"#,
+            r#"{"amount_minor":1,"currency":"BR"}"#,
+            r#"{"amount_minor":1,"currency":"L A"}"#,
+            r#"{"amount_minor":1,"currency":"ZZZ"}"#,
+            r#"{"amount_minor":1,"currency":"XXX"}"#,
+            r#"{"amount_minor":1,"currency":"XAU"}"#,
+            r#"{"amount_minor":1,"currency":"DEM"}"#,
             r#"{"amount_minor":1.5}"#,
         ] {
             assert!(serde_json::from_str::<Money>(text).is_err(), "{text}");
         }
         let money: Money = serde_json::from_str(r#"{"amount_minor":12000}"#).unwrap();
         assert_eq!(money.currency, Currency::BRL);
+        for code in ["AED", "BRL", "EUR", "JPY", "KWD", "USD", "ZWG"] {
+            assert_eq!(Currency::try_from(code.to_owned()).unwrap().as_str(), code);
+        }
+        assert!(CODES.iter().flat_map(|line| line.split(' ')).all(|code| code.len() == 3));
     }
 }

@@ -512,7 +512,7 @@ impl Command for OpenProvider {
 
     fn target(&self, view: &View<'_>) -> Target {
         let slug = view.claim_key(ClaimKind::Slug, self.slug.as_str());
-        Target { slot: slug.slot(), name: format!("slug/{}", self.slug) }
+        Target::named(slug.slot(), format!("slug/{}", self.slug))
     }
 
     fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {

@@ -247,13 +247,7 @@ fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
 /// The accounts whose feed an event changes.
 pub(crate) fn recipients(event: &Event) -> Vec<AccountId> {
     let Event::Appointment(event) = event else { return Vec::new() };
-    let parties = match event {
-        AppointmentEvent::AppointmentBooked { terms, .. } => terms.parties(),
-        AppointmentEvent::AppointmentConfirmed { parties, .. }
-        | AppointmentEvent::AppointmentDeclined { parties, .. }
-        | AppointmentEvent::AppointmentCancelled { parties, .. }
-        | AppointmentEvent::AppointmentRescheduled { parties, .. } => *parties,
-    };
+    let parties = event.parties();
     notices(event).into_iter().flatten().map(|notice| notice.recipient(&parties)).collect()
 }
 
