@@ -100,7 +100,7 @@ async fn open(
     let Opening { business_name, slug, time_zone, hourly_rate, weekly, policy, service } = body;
     let command = OpenProvider {
         business_name,
-        slug,
+        slug: slug.clone(),
         zone: time_zone,
         hourly_rate,
         weekly,
@@ -108,9 +108,10 @@ async fn open(
         service: service.map(ServiceBody::into_offer),
     };
     let (outcome, receipt) = api.execute(actor, sent, command).await?;
-    let location = [(LOCATION, format!("/api/providers/{}", outcome.slug))];
+    // Stored answers hold no names. A repeated one answers the same request, so the name is the same.
+    let location = [(LOCATION, format!("/api/providers/{slug}"))];
     let receipt = receipt.of::<Provider>(outcome.provider);
-    let answer = Opened { id: outcome.provider, slug: outcome.slug, service_id: outcome.service };
+    let answer = Opened { id: outcome.provider, slug, service_id: outcome.service };
     Ok((StatusCode::CREATED, receipt, location, Json(answer)))
 }
 

@@ -253,7 +253,7 @@ impl EventLog {
         clock: Arc<dyn Clock>,
         options: LogOptions,
     ) -> Result<Self, LogError> {
-        Self::open_with(pool, master, clock, options, upcast::upcasters()).await
+        Self::open_with(pool, master, clock, options, Upcasters::current()).await
     }
 
     /// As [`EventLog::open`], with upcasters of the caller's.

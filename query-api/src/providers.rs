@@ -40,16 +40,17 @@ pub struct ProviderBody {
     created_at: Instant,
 }
 
-impl From<ProviderRow> for ProviderBody {
-    fn from(row: ProviderRow) -> Self {
-        Self {
+impl ProviderBody {
+    /// `None` once its owner was erased.
+    fn of(row: ProviderRow) -> Option<Self> {
+        Some(Self {
             id: row.id,
-            slug: row.slug,
+            slug: row.slug?,
             business_name: row.business_name.map(Into::into),
             time_zone: row.zone.name(),
             hourly_rate: row.hourly_rate,
             created_at: row.stamp.created_at,
-        }
+        })
     }
 }
 
@@ -83,7 +84,7 @@ pub async fn list_providers(
             page.map_err(table_problem)?
         }
     };
-    let items = page.items.into_iter().map(ProviderBody::from).collect();
+    let items = page.items.into_iter().filter_map(ProviderBody::of).collect();
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 
@@ -126,5 +127,6 @@ pub(crate) async fn page_of(
     row: ProviderRow,
 ) -> Result<Json<ProviderPage>, Problem> {
     let services = services::of_provider(state, row.id).await?.items;
-    Ok(Json(ProviderPage { provider: row.into(), services }))
+    let provider = ProviderBody::of(row).ok_or(Kind::NotFound)?;
+    Ok(Json(ProviderPage { provider, services }))
 }

@@ -44,21 +44,22 @@ pub struct ServiceBody {
     capacity: u16,
 }
 
-impl From<ServiceRow> for ServiceBody {
-    fn from(row: ServiceRow) -> Self {
-        let offer = row.service.offer;
-        Self {
-            id: row.service.id,
-            provider_id: row.provider,
-            name: offer.name.into(),
-            description: offer.description.map(Into::into),
-            duration_minutes: offer.duration_minutes,
-            interval_minutes: offer.interval_minutes,
-            price: offer.price,
-            buffer_before_minutes: offer.buffer_before_minutes,
-            buffer_after_minutes: offer.buffer_after_minutes,
-            capacity: offer.capacity,
-        }
+impl ServiceBody {
+    /// `None` once the shop's owner was erased.
+    fn of(row: ServiceRow) -> Option<Self> {
+        let ServiceRow { provider, name, description, measure, price, removed: _, stamp: _ } = row;
+        Some(Self {
+            id: measure.service,
+            provider_id: provider,
+            name: name?.into(),
+            description: description.map(Into::into),
+            duration_minutes: measure.duration_minutes,
+            interval_minutes: measure.interval_minutes,
+            price,
+            buffer_before_minutes: measure.buffer_before_minutes,
+            buffer_after_minutes: measure.buffer_after_minutes,
+            capacity: measure.capacity,
+        })
     }
 }
 
@@ -102,6 +103,6 @@ pub(crate) async fn of_provider(
     provider: ProviderId,
 ) -> Result<List<ServiceBody>, Problem> {
     let rows = read_models::services::of_provider(state.log.pool(), provider).await;
-    let items = rows.map_err(table_problem)?.into_iter().map(ServiceBody::from).collect();
+    let items = rows.map_err(table_problem)?.into_iter().filter_map(ServiceBody::of).collect();
     Ok(List { items, next_cursor: None })
 }

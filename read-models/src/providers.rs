@@ -44,8 +44,8 @@ pub struct ProviderRow {
     pub id: ProviderId,
     /// Whose shop it is.
     pub account: AccountId,
-    /// Its name in URLs.
-    pub slug: Slug,
+    /// Its name in URLs; `None` once its owner was erased.
+    pub slug: Option<Slug>,
     /// Its name; `None` once its owner was erased.
     pub business_name: Option<BusinessName>,
     /// Its time zone.
@@ -74,7 +74,7 @@ pub enum ProviderChange {
         /// Whose it is.
         account: AccountId,
         /// Its name in URLs.
-        slug: Slug,
+        slug: Option<Slug>,
         /// Its name.
         business_name: Option<BusinessName>,
         /// What an hour costs.
@@ -96,7 +96,7 @@ pub enum ProviderChange {
         /// Whether it can.
         is_open: bool,
     },
-    /// It is closed for good: its owner was erased, and its name with them.
+    /// It is closed for good: its owner was erased, and what it was called with them.
     Closed,
     /// Something that shows nowhere in the row but in its version.
     Touched,
@@ -161,6 +161,7 @@ impl Table for Providers {
             ProviderChange::DoorsSet { is_open } => row.is_open = is_open,
             ProviderChange::Closed => {
                 row.is_open = false;
+                row.slug = None;
                 row.business_name = None;
             }
             ProviderChange::Touched => {}
@@ -212,7 +213,7 @@ impl Table for Providers {
         .bind(stamps.positions)
         .bind(stamps.versions)
         .bind(rows.iter().map(|row| row.account.uuid()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.slug.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.slug.as_ref().map(Slug::as_str)).collect::<Vec<_>>())
         .bind(names)
         .bind(sort_names)
         .bind(rows.iter().map(|row| row.zone.name()).collect::<Vec<_>>())
@@ -235,7 +236,7 @@ pub async fn purge_person(
     account: AccountId,
 ) -> Result<Vec<ProviderId>, TableError> {
     let shops: Vec<Uuid> = sqlx::query_scalar(
-        "UPDATE providers SET business_name = NULL, sort_name = NULL WHERE account_id = $1
+        "UPDATE providers SET slug = NULL, business_name = NULL, sort_name = NULL WHERE account_id = $1
          RETURNING id",
     )
     .bind(account.uuid())
@@ -323,7 +324,7 @@ pub(crate) fn page(rows: Vec<ProviderRow>, limit: PageLimit) -> Page<ProviderRow
 struct Raw {
     id: Uuid,
     account_id: Uuid,
-    slug: String,
+    slug: Option<String>,
     business_name: Option<String>,
     zone: String,
     hourly_rate_minor: Option<i64>,
@@ -355,7 +356,7 @@ impl TryFrom<Raw> for ProviderRow {
         Ok(Self {
             id: columns.id("id", id)?,
             account: columns.id("account_id", account_id)?,
-            slug: columns.text("slug", slug)?,
+            slug: columns.optional("slug", slug)?,
             business_name: columns.optional("business_name", business_name)?,
             zone: columns.text("zone", zone)?,
             hourly_rate: columns.money(

@@ -221,9 +221,9 @@ fn erase(view: &View<'_>, account: AccountId) -> Result<AccountIs, Stop> {
         view.drop_secret(secret_of(account, kind));
     }
     if let Some(shop) = shop_of(view, account)? {
-        let open = &view.load::<Provider>(shop)?.shop;
-        if let Some(open) = open {
-            let slug = view.claim_key(ClaimKind::Slug, open.slug.as_str());
+        let open = view.load::<Provider>(shop)?.shop.as_ref();
+        if let Some(slug) = open.and_then(|open| open.slug.known()) {
+            let slug = view.claim_key(ClaimKind::Slug, slug.as_str());
             view.release_claim(slug, shop.uuid());
         }
         let claim = view.claim_key(ClaimKind::Shop, &account.to_string());

@@ -140,7 +140,7 @@ impl Tables {
                 schedule,
             } => ProviderChange::Opened {
                 account: *account,
-                slug: slug.clone(),
+                slug: slug.known().cloned(),
                 business_name: business_name.known().cloned(),
                 hourly_rate: *hourly_rate,
                 zone: schedule.zone,
@@ -247,7 +247,7 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
                 provider_account: terms.provider_account,
                 client: terms.client,
                 service: terms.measure.service,
-                service_name: terms.service_name.clone(),
+                service_name: terms.service_name.known().cloned(),
                 slot: *slot,
                 zone: terms.zone,
                 status: *status,

@@ -139,7 +139,7 @@ fn notification(recipient: AccountId, number: u64) -> NewNotification {
         provider: Mint::new([6; 32]).id::<ProviderId>(slot, 0),
         other: account(1_000),
         other_name: None,
-        service_name: "Corte".parse().unwrap(),
+        service_name: Some("Corte".parse().unwrap()),
         start: recorded_at,
         old_start: None,
         zone: domain::hours::Zone::SAO_PAULO,
