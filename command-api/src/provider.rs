@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
 use domain::ids::{ProviderId, ServiceId};
-use domain::money::Money;
+use domain::money::HourlyRate;
 use domain::provider::{
     ChangeProvider, ChangeProviderProfile, OpenProvider, OverrideDay, OwnersChange, Provider,
     RemoveOverride, SetPolicy, SetWeeklyHours,
@@ -54,7 +54,7 @@ struct Opening {
     time_zone: Zone,
     /// What an hour costs where a service has no price of its own.
     #[schema(value_type = Option<schema::Money>)]
-    hourly_rate: Option<Money>,
+    hourly_rate: Option<HourlyRate>,
     #[schema(value_type = Option<schema::WeeklyHours>)]
     weekly: Option<WeeklyHours>,
     #[schema(value_type = Option<schema::Policy>)]
@@ -134,7 +134,7 @@ struct Profile {
     business_name: BusinessName,
     /// Left out, there is none.
     #[schema(value_type = Option<schema::Money>)]
-    hourly_rate: Option<Money>,
+    hourly_rate: Option<HourlyRate>,
 }
 
 /// Change one's shop's name or hourly rate.

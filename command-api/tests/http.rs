@@ -192,7 +192,7 @@ async fn an_owner_sets_hours_overrides_and_services_of_their_own_shop_alone() {
     assert_eq!(booked.body["price"], json!({"amount_minor": 9000, "currency": "BRL"}));
     assert_eq!(booked.body["end"], "2026-03-03T10:00:00Z");
 
-    assert_eq!(api.delete(&path, Some(&bia)).await.status, StatusCode::NO_CONTENT);
+    api.delete(&path, Some(&bia)).await.is(404, "not-found");
     assert_eq!(
         api.put(&path, Some(&ana), offer.clone()).await.status,
         StatusCode::OK,
@@ -531,6 +531,18 @@ async fn bad_input_gets_a_problem_never_a_500_and_changes_nothing() {
         ("POST", "/api/providers", json!({"business_name": "Ana", "slug": "../etc"}), 422),
         ("POST", "/api/services", json!({"name": "Corte", "duration_minutes": 0}), 422),
         ("POST", "/api/services", json!({"name": "Corte", "duration_minutes": 70000}), 422),
+        (
+            "PUT",
+            "/api/providers/profile",
+            json!({"business_name": "Ana", "hourly_rate": {"amount_minor": 416_666_667}}),
+            422,
+        ),
+        (
+            "PUT",
+            "/api/providers/profile",
+            json!({"business_name": "Ana", "hourly_rate": {"amount_minor": 1, "currency": "XXX"}}),
+            422,
+        ),
         (
             "POST",
             "/api/services",

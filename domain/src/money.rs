@@ -87,11 +87,40 @@ impl Money {
             Err(InvalidAmount)
         }
     }
+}
 
-    /// What `minutes` cost at this price per hour, rounded half up to a minor unit (`S1-26`).
-    pub fn for_minutes_at_hourly(self, minutes: u32) -> Self {
-        let minor = self.amount_minor.saturating_mul(minutes.into()).saturating_add(30) / 60;
-        Self { amount_minor: minor.min(Self::MAX_MINOR), currency: self.currency }
+/// What an hour costs (`S1-26`): at most so much that a whole day of it is a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Money", into = "Money")]
+pub struct HourlyRate(Money);
+
+/// A rate out of bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("amount_minor must be between 0 and {}", HourlyRate::MAX_MINOR)]
+pub struct InvalidRate;
+
+impl HourlyRate {
+    /// The most an hour may cost. No service is longer than a day.
+    pub const MAX_MINOR: i64 = Money::MAX_MINOR / 24;
+
+    /// What `minutes`, a day's at most, cost, rounded half up to a minor unit.
+    pub fn for_minutes(self, minutes: u16) -> Money {
+        debug_assert!(minutes <= 24 * 60, "no service is longer than a day");
+        let Money { amount_minor, currency } = self.0;
+        Money { amount_minor: (amount_minor * i64::from(minutes) + 30) / 60, currency }
+    }
+}
+
+impl TryFrom<Money> for HourlyRate {
+    type Error = InvalidRate;
+    fn try_from(money: Money) -> Result<Self, InvalidRate> {
+        if money.amount_minor <= Self::MAX_MINOR { Ok(Self(money)) } else { Err(InvalidRate) }
+    }
+}
+
+impl From<HourlyRate> for Money {
+    fn from(rate: HourlyRate) -> Self {
+        rate.0
     }
 }
 
@@ -120,10 +149,14 @@ mod tests {
 
     #[test]
     fn an_hourly_rate_is_prorated_and_rounded_half_up() {
-        let rate = Money::new(10_001, Currency::BRL).unwrap();
-        assert_eq!(rate.for_minutes_at_hourly(60).amount_minor, 10_001);
-        assert_eq!(rate.for_minutes_at_hourly(30).amount_minor, 5_001);
-        assert_eq!(rate.for_minutes_at_hourly(90).amount_minor, 15_002);
+        let rate = |minor| HourlyRate::try_from(Money::new(minor, Currency::BRL).unwrap());
+        for (minutes, costs) in [(60, 10_001), (30, 5_001), (90, 15_002)] {
+            assert_eq!(rate(10_001).unwrap().for_minutes(minutes).amount_minor, costs);
+        }
+        // The dearest day is a price, and read as one.
+        let most = rate(HourlyRate::MAX_MINOR).unwrap().for_minutes(24 * 60);
+        assert!(Money::new(most.amount_minor, Currency::BRL).is_ok());
+        assert_eq!(rate(HourlyRate::MAX_MINOR + 1), Err(InvalidRate));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::command::{ClaimKind, Command, Stop, Target, View};
 use crate::hours::{InvalidHours, Policy, WeeklyHours, Windows, Zone, within};
 use crate::ids::{AccountId, Id, ProviderId, ServiceId};
 use crate::locale::Locale;
-use crate::money::Money;
+use crate::money::{HourlyRate, Money};
 use crate::personal::Personal;
 use crate::slots::{Measure, Schedule};
 use crate::text::{BusinessName, Description, ServiceName, Slug};
@@ -57,7 +57,7 @@ pub struct Shop {
     /// Its name.
     pub business_name: Personal<BusinessName>,
     /// What an hour costs where a service has no price of its own (K14).
-    pub hourly_rate: Option<Money>,
+    pub hourly_rate: Option<HourlyRate>,
 }
 
 /// Something one can book. What it says is its shop's owner's, and goes with them; numbers stay.
@@ -210,7 +210,7 @@ pub enum ProviderCommand {
         /// The new name.
         business_name: Personal<BusinessName>,
         /// The new rate.
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
     },
     /// Set the zone and the weekly windows.
     SetWeeklyHours {
@@ -260,7 +260,7 @@ pub enum ProviderEvent {
         business_name: Personal<BusinessName>,
         /// What an hour costs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
         /// Hours and policy.
         schedule: Schedule,
     },
@@ -270,7 +270,7 @@ pub enum ProviderEvent {
         business_name: Personal<BusinessName>,
         /// The new rate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
     },
     /// The weekly windows were set.
     WeeklyHoursSet {
@@ -360,7 +360,7 @@ impl Provider {
     pub fn price_of(&self, service: &Service) -> Option<Money> {
         let by_the_hour = || {
             let rate = self.shop.as_ref()?.hourly_rate?;
-            Some(rate.for_minutes_at_hourly(service.duration_minutes.into()))
+            Some(rate.for_minutes(service.duration_minutes))
         };
         service.price.or_else(by_the_hour)
     }
@@ -409,11 +409,8 @@ impl Aggregate for Provider {
                 let before = self.schedule.overrides.get(&day);
                 let today = self.schedule.local_day(context.now);
                 let distance_days = day.signed_duration_since(today).num_days();
-                if distance_days < -i64::from(Self::OVERRIDE_REACH_DAYS) {
-                    return Err(Refusal::SlotInPast);
-                }
-                if distance_days > i64::from(Self::OVERRIDE_REACH_DAYS) {
-                    return Err(Refusal::BeyondHorizon { horizon_days: Self::OVERRIDE_REACH_DAYS });
+                if distance_days.abs() > i64::from(Self::OVERRIDE_REACH_DAYS) {
+                    return Err(Refusal::DayOutOfReach { reach_days: Self::OVERRIDE_REACH_DAYS });
                 }
                 if before.is_none() && self.schedule.overrides.len() >= Self::MAX_OVERRIDES {
                     return Err(Refusal::LimitReached {
@@ -512,7 +509,7 @@ pub struct OpenProvider {
     /// Its time zone.
     pub zone: Zone,
     /// What an hour costs.
-    pub hourly_rate: Option<Money>,
+    pub hourly_rate: Option<HourlyRate>,
     /// The weekly windows; `None` is the classic profile.
     pub weekly: Option<WeeklyHours>,
     /// The booking policy; `None` is the classic profile.
@@ -649,7 +646,7 @@ owners_changes! {
         /// The new name.
         business_name: BusinessName,
         /// The new rate.
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
     } => |this, _view, _provider, shop| (
         ProviderCommand::ChangeProfile {
             business_name: Personal::of(shop.account, this.business_name),

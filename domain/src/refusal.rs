@@ -75,6 +75,12 @@ pub enum Refusal {
         /// The horizon.
         horizon_days: u32,
     },
+    /// The day of an override is too far from today, in either direction.
+    #[error("the day is more than {reach_days} days away")]
+    DayOutOfReach {
+        /// How far away a day may be.
+        reach_days: u32,
+    },
     /// No slot of the service starts then (`S0-26`).
     #[error("no slot of this service starts then")]
     OutsideHours,

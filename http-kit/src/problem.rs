@@ -204,6 +204,10 @@ kinds! {
     BeyondHorizon = "beyond-horizon", UNPROCESSABLE_ENTITY,
         "Data distante demais" / "Beyond the horizon",
         "O prestador ainda não aceita reservas para essa data." / "The provider does not take bookings that far ahead.";
+    /// The day of an override is too far from today.
+    DayOutOfReach = "day-out-of-reach", UNPROCESSABLE_ENTITY,
+        "Dia distante demais" / "Day out of reach",
+        "Este dia está distante demais de hoje para ser alterado." / "This day is too far from today to be changed.";
     /// No slot of the service starts then (`S0-26`).
     OutsideHours = "outside-hours", UNPROCESSABLE_ENTITY,
         "Fora do horário de atendimento" / "Outside working hours",
@@ -498,6 +502,12 @@ impl From<Refusal> for Problem {
                     format!("The provider takes bookings up to {horizon_days} days ahead."),
                 ))
                 .with("horizon_days", horizon_days),
+            Refusal::DayOutOfReach { reach_days } => Self::from(Kind::DayOutOfReach)
+                .with_detail(Text::new(
+                    format!("Só dias a até {reach_days} dias de hoje podem ser alterados."),
+                    format!("Only days within {reach_days} days of today can be changed."),
+                ))
+                .with("reach_days", reach_days),
             Refusal::OutsideHours => Kind::OutsideHours.into(),
             Refusal::OwnAppointment => Kind::OwnAppointment.into(),
             Refusal::TooLate { window_minutes } => Self::from(Kind::TooLate)

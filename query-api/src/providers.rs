@@ -6,6 +6,7 @@ use domain::ids::ProviderId;
 use domain::text::Slug;
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Json, Path};
+use http_kit::headers::Tag;
 use http_kit::paging::{List, PageParams, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
@@ -115,11 +116,14 @@ pub async fn own_profile(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
     Seen(after): Seen,
-) -> Result<Json<ProviderPage>, Problem> {
+) -> Result<(Tag, Json<ProviderPage>), Problem> {
     let account = rules::own(&actor)?;
     state.tables_after(&after).await?;
     let row = read_models::providers::of_account(state.log.pool(), account).await;
-    page_of(&state, row.map_err(table_problem)?.ok_or(Kind::NotFound)?).await
+    let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
+    // The services are of the same stream: their change is the shop's.
+    let tag = Tag(row.stamp.version);
+    Ok((tag, page_of(&state, row).await?))
 }
 
 pub(crate) async fn page_of(

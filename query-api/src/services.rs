@@ -80,6 +80,22 @@ pub async fn provider_services(
     of_provider(&state, provider).await.map(Json)
 }
 
+/// One service: where the `Location` of a new one leads.
+#[utoipa::path(
+    get, path = "/api/services/{id}", operation_id = "Service", tag = "services",
+    params(("id" = uuid::Uuid, Path, description = "The service")),
+    responses((status = 200, body = ServiceBody), QueryProblems)
+)]
+pub async fn service(
+    State(state): State<QueryState>,
+    Path(id): Path<ServiceId>,
+    Seen(after): Seen,
+) -> Result<Json<ServiceBody>, Problem> {
+    state.tables_after(&after).await?;
+    let row = read_models::services::by_id(state.log.pool(), id).await.map_err(table_problem)?;
+    Ok(Json(row.and_then(ServiceBody::of).ok_or(Kind::NotFound)?))
+}
+
 /// What the signed-in account's own shop offers (`S3-39`).
 #[utoipa::path(
     get, path = "/api/services/my-services", operation_id = "OwnServices", tag = "services",

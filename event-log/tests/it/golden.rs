@@ -17,7 +17,7 @@ use domain::ids::{
     AccountId, AppointmentId, Id, Mint, PhotoId, ProviderId, RoutingSlot, ServiceId,
 };
 use domain::locale::Locale;
-use domain::money::{Currency, Money};
+use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
 use domain::provider::{Offer, ProviderEvent, Service};
@@ -120,6 +120,10 @@ fn span() -> Span {
 
 fn price() -> Option<Money> {
     Some(Money::new(12_000, Currency::BRL).unwrap())
+}
+
+fn hourly_rate() -> Option<HourlyRate> {
+    price().map(|price| price.try_into().unwrap())
 }
 
 fn measure() -> Measure {
@@ -246,12 +250,15 @@ fn one_of_each() -> Vec<Event> {
             account: account(),
             slug: Personal::of(account(), "salao-da-bia".parse().unwrap()),
             business_name: business_name(),
-            hourly_rate: price(),
+            hourly_rate: hourly_rate(),
             schedule: schedule(),
         }
         .into(),
-        ProviderEvent::ProfileChanged { business_name: business_name(), hourly_rate: price() }
-            .into(),
+        ProviderEvent::ProfileChanged {
+            business_name: business_name(),
+            hourly_rate: hourly_rate(),
+        }
+        .into(),
         ProviderEvent::WeeklyHoursSet { zone: Zone::SAO_PAULO, weekly: WeeklyHours::classic() }
             .into(),
         ProviderEvent::DayOverridden {

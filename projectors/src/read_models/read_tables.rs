@@ -142,13 +142,13 @@ impl Tables {
                 account: *account,
                 slug: slug.known().cloned(),
                 business_name: business_name.known().cloned(),
-                hourly_rate: *hourly_rate,
+                hourly_rate: hourly_rate.map(Into::into),
                 zone: schedule.zone,
             },
             ProviderEvent::ProfileChanged { business_name, hourly_rate } => {
                 ProviderChange::ProfileChanged {
                     business_name: business_name.known().cloned(),
-                    hourly_rate: *hourly_rate,
+                    hourly_rate: hourly_rate.map(Into::into),
                 }
             }
             ProviderEvent::WeeklyHoursSet { zone, weekly: _ } => ProviderChange::ZoneSet(*zone),
