@@ -115,11 +115,19 @@ mod tests {
                 for (event, state) in &golden.after {
                     let message = "raise SNAPSHOT_FORM in event-log/src/kinds.rs: this program would \
                                    misread what the one before it wrote";
-                    assert_eq!(now.after.get(event), Some(state), "{kind:?} after {event}: {message}");
+                    assert_eq!(
+                        now.after.get(event),
+                        Some(state),
+                        "{kind:?} after {event}: {message}"
+                    );
                 }
             }
             if golden.as_ref() != Some(&now) {
-                assert!(write, "GOLDEN=write cargo nextest run -p event-log writes {}", path.display());
+                assert!(
+                    write,
+                    "GOLDEN=write cargo nextest run -p event-log writes {}",
+                    path.display()
+                );
                 let text = serde_json::to_string_pretty(&now).unwrap();
                 std::fs::write(&path, text + "\n").unwrap();
             }

@@ -11,7 +11,7 @@ use domain::event::Event;
 use domain::ids::Id as _;
 use domain::notification_feed::MarkAllNotificationsRead;
 use event_log::testing::{FrozenClock, options};
-use event_log::{Clock as _, ExecuteError, Executor, Origin, Recorded};
+use event_log::{Clock as _, ExecuteError, Executor, Origin};
 use futures_util::future::join_all;
 
 use crate::common::*;
