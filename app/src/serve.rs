@@ -23,6 +23,7 @@ use http_kit::auth::{Names, Signer, Verifier};
 use http_kit::files::Files;
 use http_kit::front::Front;
 use http_kit::limits::{InProcess, InRedis, Limits, RATE_LIMITS, RateLimiter, RedisLimiterOptions};
+use projectors::forgetting::forget_lists;
 use projectors::jobs::erasure::Eraser;
 use projectors::jobs::worker::Worker;
 use projectors::mail::ses::SesMailer;
@@ -97,6 +98,8 @@ struct Stores {
     feed: Arc<dyn NotificationFeed>,
     fanout: Arc<dyn Fanout>,
     files: Files,
+    /// The availability cache, where it is this process' own.
+    in_process: Option<Arc<InProcessCache>>,
     /// Whether availability and fan-out are shared with other processes.
     redis: Option<redis::Client>,
     mongodb: bool,
@@ -150,7 +153,7 @@ async fn run_on(config: &Config, role: Role, database: &Database) -> anyhow::Res
         Role::Worker => work = true,
     }
     if queries {
-        stores.start_local(&mut runner).await?;
+        stores.start_local(&mut runner, stop.clone()).await?;
     }
     let worker = work.then(|| worker_of(config, &stores)).transpose()?;
     let worker = worker.map(|worker| tokio::spawn(worker.run(stop.clone())));
@@ -260,13 +263,13 @@ impl Stores {
     /// Whatever is not there yet is connected when it is first used: only Postgres is needed to start.
     async fn open(config: &Config, log: EventLog) -> anyhow::Result<Self> {
         let partitions = log.partitions();
+        let mut in_process = None;
         let (availability, fanout, redis): (Arc<dyn AvailabilityCache>, Arc<dyn Fanout>, _) =
             match &config.redis_url {
-                None => (
-                    Arc::new(InProcessCache::new(partitions, Default::default())),
-                    Arc::new(InProcessFanout::default()),
-                    None,
-                ),
+                None => {
+                    let cache = Arc::new(InProcessCache::new(partitions, Default::default()));
+                    (in_process.insert(cache).clone(), Arc::new(InProcessFanout::default()), None)
+                }
                 Some(url) => {
                     let url = url.expose_secret();
                     let client =
@@ -294,7 +297,7 @@ impl Stores {
         };
         let files = files.context("the file store cannot be opened")?;
         let mongodb = config.mongodb_url.is_some();
-        Ok(Self { log, availability, feed, fanout, files, redis, mongodb })
+        Ok(Self { log, availability, feed, fanout, files, in_process, redis, mongodb })
     }
 
     /// A projector whose store is shared, by name; availability is shared only with Redis.
@@ -319,11 +322,14 @@ impl Stores {
     }
 
     /// Feeds what lives in this process, where there is no Redis to share it.
-    async fn start_local(&self, runner: &mut Runner) -> anyhow::Result<()> {
-        if self.redis.is_some() {
-            return Ok(());
-        }
-        let (cache, fanout) = (self.availability.clone(), self.fanout.clone());
+    async fn start_local(
+        &self,
+        runner: &mut Runner,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Some(cache) = self.in_process.clone() else { return Ok(()) };
+        tokio::spawn(forget_lists(self.log.pool().clone(), cache.clone(), stop));
+        let fanout = self.fanout.clone();
         let availability = AvailabilityProjector::local(self.log.clone(), cache, fanout).await?;
         runner.start(Arc::new(availability), Sharing::Local);
         let (feed, fanout) = (self.feed.clone(), self.fanout.clone());
