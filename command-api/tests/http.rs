@@ -200,6 +200,7 @@ async fn an_owner_sets_hours_overrides_and_services_of_their_own_shop_alone() {
     );
     assert_eq!(api.delete(&path, Some(&ana)).await.status, StatusCode::NO_CONTENT);
     api.put(&path, Some(&ana), offer.clone()).await.is(404, "not-found");
+    api.delete(&path, Some(&ana)).await.is(404, "not-found");
     api.post("/api/services", Some(&eva), offer).await.is(404, "not-found");
 
     let second = json!({"business_name": "Outra", "slug": "outra-da-ana"});
