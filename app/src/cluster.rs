@@ -11,7 +11,8 @@
 //! - Pontual dies (`kill -9`): the lock goes with it, Postgres stays, and the next start adopts it.
 //! - Both die, or the machine: Postgres recovers from its own log at the next start; a `postmaster.pid` whose number now
 //!   belongs to somebody else is removed.
-//! - Postgres dies alone: nothing here restarts it; the process is to be restarted, or the next start does it.
+//! - Postgres dies alone: it is noticed within half a second and started again ([`Cluster::keep_running`]), with growing
+//!   pauses if it does not stay; meanwhile commands are answered 503.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
@@ -26,6 +27,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use thiserror::Error;
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// The oldest Postgres that will do.
@@ -42,6 +44,15 @@ const LONGEST_SOCKET_PATH: usize = 107;
 
 /// Recovery after a crash can take its time; so can a disk.
 const START_WITHIN: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether Postgres still runs.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The pause after it was started again, and the longest one: each is twice the one before.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// One that ran for so long is not taken to die of the same cause again.
+const STEADY: Duration = Duration::from_secs(120);
 
 /// What is wrong with the private cluster.
 #[derive(Debug, Error)]
@@ -303,6 +314,8 @@ pub struct Cluster {
     socket: PathBuf,
     /// Held while the cluster is ours to stop; `None` when we only joined another program's.
     lock: Option<File>,
+    /// Starts it again when it dies alone.
+    keeper: Option<JoinHandle<()>>,
 }
 
 impl Cluster {
@@ -344,7 +357,7 @@ impl Cluster {
         let user = User::for_cluster(&layout.data).ok()?;
         let socket = Postmaster::read(&layout.data)?.socket;
         let binaries = Binaries::for_cluster(&layout.data).await.ok()?;
-        let cluster = Self { layout, binaries, user, socket, lock: None };
+        let cluster = Self { layout, binaries, user, socket, lock: None, keeper: None };
         cluster.options().connect().await.ok()?.close().await.ok()?;
         Some(cluster)
     }
@@ -354,12 +367,51 @@ impl Cluster {
         let user = User::for_cluster(&layout.data)?;
         let binaries = Binaries::for_cluster(&layout.data).await?;
         let socket = socket_folder(&layout.base, user)?;
-        let mut cluster = Self { layout, binaries, user, socket, lock: None };
+        let mut cluster = Self { layout, binaries, user, socket, lock: None, keeper: None };
         cluster.adopt_or_start().await?;
         // From here on it is ours to stop; one that could not be reached is not ours to touch.
         cluster.lock = Some(lock);
         cluster.make_database().await?;
         Ok(cluster)
+    }
+
+    /// From now on Postgres is started again whenever it dies alone, until [`Cluster::stop`].
+    pub fn keep_running(&mut self) {
+        let twin = Self {
+            layout: self.layout.clone(),
+            binaries: self.binaries.clone(),
+            user: self.user,
+            socket: self.socket.clone(),
+            lock: None,
+            keeper: None,
+        };
+        self.keeper = Some(tokio::spawn(twin.keep()));
+    }
+
+    async fn keep(mut self) {
+        let (first, longest) = PAUSES;
+        let (mut pause, mut started) = (first, Instant::now());
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let postmaster = Postmaster::read(&self.layout.data);
+            if postmaster.is_some_and(|postmaster| postmaster.is_alive(&self.layout.data)) {
+                continue;
+            }
+            if started.elapsed() > STEADY {
+                pause = first;
+            }
+            tracing::error!("the private Postgres has died; it is started again");
+            match self.adopt_or_start().await {
+                Ok(()) => tracing::warn!("the private Postgres runs again"),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the private Postgres cannot be started; another try follows in {} s",
+                    pause.as_secs()
+                ),
+            }
+            tokio::time::sleep(pause).await;
+            (pause, started) = ((pause * 2).min(longest), Instant::now());
+        }
     }
 
     /// How to connect.
@@ -399,6 +451,10 @@ impl Cluster {
 
     /// Stops Postgres, unless another program's was joined. Connections that are open are cut.
     pub async fn stop(mut self) -> Result<(), ClusterError> {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abort();
+            let _ = keeper.await;
+        }
         let Some(lock) = self.lock.take() else { return Ok(()) };
         let mut command = self.pg_ctl();
         command.args(["stop", "--mode=fast", "--wait", "--timeout=20", "--silent"]);
@@ -542,6 +598,9 @@ impl Cluster {
 impl Drop for Cluster {
     /// For those who leave by an error. It cannot wait; a start that comes too early waits for the server to be gone.
     fn drop(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
         if self.lock.is_some()
             && let Some(postmaster) = Postmaster::read(&self.layout.data)
             && postmaster.is_alive(&self.layout.data)

@@ -13,6 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mongodb::bson::{Document, doc};
 use projectors::mail::smtp::SmtpMailer;
+use projectors::read_models::availability::AvailabilityProjector;
+use projectors::read_models::notifications::NotificationsProjector;
+use read_models::notifications::{MongoFeed, MongoOptions, NotificationFeed as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
@@ -20,6 +23,7 @@ use sqlx::{ConnectOptions as _, PgConnection};
 
 use crate::cluster::{Binaries, Cluster, OLDEST_POSTGRES};
 use crate::config::{Config, ConfigError, Environment, Mail, reachable};
+use crate::serve::PROJECTORS;
 use crate::{health, production};
 
 /// No server is waited for longer.
@@ -28,8 +32,14 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// How far the clocks may be apart: positions do not depend on them, "in the past" and tokens do.
 const WORST_SKEW: Duration = Duration::from_secs(1);
 
+/// A projector that is further behind has trouble, or nobody runs it.
+const WORST_LAG: i64 = 1000;
+
 /// How many sockets and files a server should be able to open.
 const OPEN_FILES: u64 = 4096;
+
+/// How long an erasure may take before somebody should look.
+const ERASED_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -295,11 +305,15 @@ async fn private_cluster(config: &Config) -> Vec<Check> {
 }
 
 async fn database(connection: &mut PgConnection, config: &Config) -> Vec<Check> {
-    match look_at_database(connection, config).await {
-        Ok(checks) => checks,
-        Err(error) => {
+    match tokio::time::timeout(WITHIN * 2, look_at_database(connection, config)).await {
+        Ok(Ok(checks)) => checks,
+        Ok(Err(error)) => {
             let next = "see its log; the user of DATABASE_URL must own the database";
             vec![Check::bad("Postgres", causes(&error), next)]
+        }
+        Err(_) => {
+            let next = "see what it is busy with: SELECT * FROM pg_stat_activity";
+            vec![Check::bad("Postgres", "it lets us in and answers too slowly", next)]
         }
     }
 }
@@ -335,6 +349,7 @@ async fn look_at_database(
     });
 
     checks.push(migrations(connection).await?);
+    checks.push(erasures(connection).await?);
     let there: bool = sqlx::query_scalar("SELECT to_regclass('log_settings') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
@@ -357,7 +372,135 @@ async fn look_at_database(
             format!("set PONTUAL_PARTITIONS={stored}: their number is fixed when the log is made"),
         ),
     });
+    if stored.is_some() && checks.iter().all(|check| check.what != "migrations" || check.good) {
+        checks.push(jobs(connection).await?);
+        checks.extend(parked(connection).await?);
+        checks.extend(lag(connection, config).await?);
+    }
     Ok(checks)
+}
+
+async fn jobs(connection: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let (waiting, dead): (i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE dead_at IS NULL), count(*) FILTER (WHERE dead_at IS NOT NULL)
+         FROM jobs",
+    )
+    .fetch_one(connection)
+    .await?;
+    let found = format!("{waiting} wait, {dead} were given up");
+    Ok(match dead {
+        0 => Check::good("jobs", found),
+        _ => Check::remark("jobs", found, "pontual jobs list --dead, and pontual jobs retry all"),
+    })
+}
+
+async fn parked(connection: &mut PgConnection) -> Result<Vec<Check>, sqlx::Error> {
+    let all: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT projector, count(DISTINCT (partition, document)) FROM parked GROUP BY 1 ORDER BY 1",
+    )
+    .fetch_all(connection)
+    .await?;
+    if all.is_empty() {
+        return Ok(vec![Check::good("parked documents", "none")]);
+    }
+    let check = |(projector, documents): (String, i64)| {
+        let next = format!("mend the cause (its log has it), then pontual retry {projector}");
+        Check::remark("parked documents", format!("{projector}: {documents}"), next)
+    };
+    Ok(all.into_iter().map(check).collect())
+}
+
+/// How many events each projector has yet to apply. Those that feed a process of its own have no checkpoint.
+async fn lag(connection: &mut PgConnection, config: &Config) -> Result<Vec<Check>, sqlx::Error> {
+    let what = "projectors";
+    // Read one after the other: a few events more or less say nothing.
+    let of_feed: Option<i64> = match &config.mongodb_url {
+        None => {
+            sqlx::query_scalar("SELECT sum(position)::bigint FROM notification_checkpoints")
+                .fetch_one(&mut *connection)
+                .await?
+        }
+        Some(url) => applied_in_mongodb(url, config).await,
+    };
+    let recorded: i64 = sqlx::query_scalar("SELECT coalesce(sum(position), 0)::bigint FROM heads")
+        .fetch_one(&mut *connection)
+        .await?;
+    let checkpoints: Vec<(String, i64)> =
+        sqlx::query_as("SELECT projector, sum(position)::bigint FROM checkpoints GROUP BY 1")
+            .fetch_all(connection)
+            .await?;
+    let mut checks = Vec::new();
+    let mut well = Vec::new();
+    for name in PROJECTORS {
+        let own_store = name == NotificationsProjector::NAME;
+        if name == AvailabilityProjector::NAME && config.redis_url.is_none() {
+            continue;
+        }
+        let applied = match checkpoints.iter().find(|(projector, _)| projector == name) {
+            _ if own_store && of_feed.is_none() && config.mongodb_url.is_some() => {
+                checks.push(Check::remark(what, format!("{name}: unknown"), "see MongoDB below"));
+                continue;
+            }
+            _ if own_store => of_feed.unwrap_or_default(),
+            Some((_, applied)) => *applied,
+            None => 0,
+        };
+        let behind = (recorded - applied).max(0);
+        if behind > WORST_LAG {
+            let found = format!("{name}: {behind} events behind");
+            let next =
+                format!("see that a process runs it (serve, or projector {name}), and its log");
+            checks.push(Check::remark(what, found, next));
+        } else {
+            well.push(format!("{name} {behind}"));
+        }
+    }
+    if !well.is_empty() {
+        checks.push(Check::good(what, format!("events behind: {}", well.join(", "))));
+    }
+    Ok(checks)
+}
+
+/// Up to where the feed in MongoDB is applied, over all partitions; `None` without an answer in time.
+async fn applied_in_mongodb(url: &SecretString, config: &Config) -> Option<i64> {
+    let options = MongoOptions { timeout: WITHIN / 2, ..MongoOptions::default() };
+    let ask = async {
+        let feed = MongoFeed::new(url.expose_secret(), config.partitions, options).await.ok()?;
+        let applied = feed.applied_all().await.ok()?;
+        i64::try_from(applied.positions().map(|at| at.number).sum::<u64>()).ok()
+    };
+    tokio::time::timeout(WITHIN, ask).await.ok().flatten()
+}
+
+/// Whether people who asked to be forgotten are: two minutes is what it takes when nothing stands still.
+async fn erasures(connection: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let what = "erasures";
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('erasures') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there {
+        return Ok(Check::good(what, "none yet"));
+    }
+    let (open, late): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(*) FILTER (WHERE erased_at < now() - $1 * interval '1 second')
+         FROM erasures WHERE completed_at IS NULL",
+    )
+    .bind(ERASED_WITHIN.as_secs_f64())
+    .fetch_one(&mut *connection)
+    .await?;
+    if late == 0 {
+        return Ok(Check::good(what, format!("{open} under way")));
+    }
+    let oldest: String = sqlx::query_scalar(
+        "SELECT account_id::text || ', ' || stage || ', since ' || to_char(erased_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
+         FROM erasures WHERE completed_at IS NULL ORDER BY erased_at LIMIT 1",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let found = format!("{late} make no progress, the oldest: account {oldest} UTC");
+    let next = "run a worker and every projector (their lag is in /metrics); `pontual jobs list --dead` and \
+                `pontual jobs retry` show and repeat what failed";
+    Ok(Check::bad(what, found, next))
 }
 
 async fn migrations(connection: &mut PgConnection) -> Result<Check, sqlx::Error> {
@@ -546,6 +689,71 @@ mod tests {
         }
         // The database of the URL is the server's own: nobody migrates that.
         assert_eq!(of(&checks, "migrations").next.as_deref(), Some("pontual migrate"));
+    }
+
+    #[tokio::test]
+    async fn what_lies_about_is_a_remark() {
+        let database = event_log::testing::TestDatabase::create().await;
+        database.log(4).await;
+        let folder = tempfile::tempdir().unwrap();
+        let examined = async || {
+            examine(config(&[
+                ("PONTUAL_DATA_DIR", folder.path().to_str().unwrap()),
+                ("DATABASE_URL", database.url()),
+                ("PONTUAL_LISTEN", "127.0.0.1:0"),
+                ("PONTUAL_METRICS_LISTEN", "off"),
+            ]))
+            .await
+        };
+        let checks = examined().await;
+        for what in ["jobs", "parked documents", "projectors"] {
+            assert_eq!(of(&checks, what).next, None, "{checks:#?}");
+        }
+        for sql in [
+            "INSERT INTO jobs (id, kind, payload, priority, run_at, max_attempts, dead_at, created_at)
+             VALUES (gen_random_uuid(), 'mail', '{}', 1, now(), 12, now(), now())",
+            "INSERT INTO parked (partition, projector, document, position, error)
+             VALUES (1, 'read-tables', 'a', 7, 'x'), (1, 'read-tables', 'a', 8, 'x'),
+                    (2, 'read-tables', 'b', 7, 'x'), (2, 'audit', 'c', 7, 'x')",
+            "UPDATE heads SET position = 600 WHERE partition IN (1, 2)",
+            "INSERT INTO checkpoints (partition, projector, position)
+             VALUES (1, 'read-tables', 600), (2, 'read-tables', 595), (1, 'audit', 100)",
+        ] {
+            sqlx::query(sql).execute(database.pool()).await.unwrap();
+        }
+        let checks = examined().await;
+        let all = |what: &str| {
+            let lines = checks.iter().filter(|check| check.what == what);
+            lines.map(|check| (check.found.as_str(), check.next.is_some())).collect::<Vec<_>>()
+        };
+        assert!(checks.iter().all(|check| check.good), "none of it is a fault: {checks:#?}");
+        assert_eq!(all("jobs"), [("0 wait, 1 were given up", true)]);
+        assert_eq!(all("parked documents"), [("audit: 1", true), ("read-tables: 2", true)]);
+        let projectors = all("projectors");
+        assert!(projectors.contains(&("audit: 1100 events behind", true)), "{projectors:?}");
+        assert!(projectors.contains(&("mails: 1200 events behind", true)), "{projectors:?}");
+        assert!(projectors.contains(&("events behind: read-tables 5", false)), "{projectors:?}");
+    }
+
+    #[tokio::test]
+    async fn a_postgres_that_answers_too_slowly_is_not_waited_for() {
+        let database = event_log::testing::TestDatabase::create().await;
+        database.log(1).await;
+        let mut holder = database.pool().begin().await.unwrap();
+        sqlx::query("LOCK TABLE jobs").execute(&mut *holder).await.unwrap();
+        let began = std::time::Instant::now();
+        let folder = tempfile::tempdir().unwrap();
+        let checks = postgres(
+            &config(&[
+                ("PONTUAL_DATA_DIR", folder.path().to_str().unwrap()),
+                ("DATABASE_URL", database.url()),
+                ("PONTUAL_PARTITIONS", "1"),
+            ])
+            .unwrap(),
+        )
+        .await;
+        assert!(began.elapsed() < WITHIN * 3, "{:?}", began.elapsed());
+        assert!(checks.iter().any(|check| !check.good), "{checks:#?}");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ pub mod health;
 pub mod jobs;
 pub mod log;
 pub mod openapi;
+mod probes;
 pub mod production;
 pub mod serve;
 pub mod telemetry;

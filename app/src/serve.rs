@@ -15,18 +15,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use command_api::{CommandState, Passwords};
 use event_log::{Clock as _, EventLog, Executor, LogOptions, SystemClock};
-use http::StatusCode;
 use http_kit::audit::AuditSink;
 use http_kit::auth::{Names, Signer, Verifier};
 use http_kit::files::Files;
 use http_kit::front::Front;
 use http_kit::limits::{InProcess, InRedis, Limits, RATE_LIMITS, RateLimiter, RedisLimiterOptions};
+use projectors::forgetting::forget_lists;
 use projectors::jobs::erasure::Eraser;
 use projectors::jobs::worker::Worker;
 use projectors::mail::ses::SesMailer;
@@ -42,21 +39,23 @@ use projectors::revocations::RevocationFollower;
 use projectors::runner::{Projector, Runner, Sharing};
 use projectors::tail::SharedTail;
 use query_api::QueryState;
+use query_api::ws::hub::Hub;
 use read_models::availability::{AvailabilityCache, InProcessCache, RedisCache, RedisOptions};
 use read_models::fanout::{Fanout, InProcessFanout, RedisFanout};
 use read_models::freshness::TablesFreshness;
 use read_models::notifications::{MongoFeed, MongoOptions, NotificationFeed, PostgresFeed};
 use secrecy::ExposeSecret as _;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Environment, Mail};
 use crate::database::{Database, Tenancy};
+use crate::probes::Health;
 use crate::{audit, demo, openapi, production, telemetry};
 
-/// How long a graceful stop may take, all in all.
+/// How long requests, sockets, projectors and jobs may take to come to their end, all in all. What is left of the 25 s of a
+/// stop is for the database.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// The most open websockets of one process.
 const SOCKETS: usize = 10_000;
@@ -97,6 +96,8 @@ struct Stores {
     feed: Arc<dyn NotificationFeed>,
     fanout: Arc<dyn Fanout>,
     files: Files,
+    /// The availability cache, where it is this process' own.
+    in_process: Option<Arc<InProcessCache>>,
     /// Whether availability and fan-out are shared with other processes.
     redis: Option<redis::Client>,
     mongodb: bool,
@@ -150,7 +151,7 @@ async fn run_on(config: &Config, role: Role, database: &Database) -> anyhow::Res
         Role::Worker => work = true,
     }
     if queries {
-        stores.start_local(&mut runner).await?;
+        stores.start_local(&mut runner, stop.clone()).await?;
     }
     let worker = work.then(|| worker_of(config, &stores)).transpose()?;
     let worker = worker.map(|worker| tokio::spawn(worker.run(stop.clone())));
@@ -174,19 +175,29 @@ async fn run_on(config: &Config, role: Role, database: &Database) -> anyhow::Res
     if let Role::Serve { demo } = role {
         announce(config, demo);
     }
-    let result = server.run(stop.clone()).await;
-    stop.cancel();
     let drained = async {
+        let served = server.run(stop.clone()).await;
+        stop.cancel();
         runner.join().await;
         for task in [worker, keeper, writer].into_iter().flatten() {
             let _ = task.await;
         }
+        served
     };
-    if tokio::time::timeout(STOP_WITHIN, drained).await.is_err() {
-        tracing::warn!(
-            "not everything was drained in time; it is taken up again at the next start"
-        );
-    }
+    // One deadline for all of it: it is told to everybody at the same moment.
+    let out_of_time = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_WITHIN).await;
+    };
+    let result = tokio::select! {
+        served = drained => served,
+        () = out_of_time => {
+            tracing::warn!(
+                "not everything was drained in time; it is taken up again at the next start"
+            );
+            Ok(())
+        }
+    };
     tracing::info!("stopped");
     result
 }
@@ -250,13 +261,13 @@ impl Stores {
     /// Whatever is not there yet is connected when it is first used: only Postgres is needed to start.
     async fn open(config: &Config, log: EventLog) -> anyhow::Result<Self> {
         let partitions = log.partitions();
+        let mut in_process = None;
         let (availability, fanout, redis): (Arc<dyn AvailabilityCache>, Arc<dyn Fanout>, _) =
             match &config.redis_url {
-                None => (
-                    Arc::new(InProcessCache::new(partitions, Default::default())),
-                    Arc::new(InProcessFanout::default()),
-                    None,
-                ),
+                None => {
+                    let cache = Arc::new(InProcessCache::new(partitions, Default::default()));
+                    (in_process.insert(cache).clone(), Arc::new(InProcessFanout::default()), None)
+                }
                 Some(url) => {
                     let url = url.expose_secret();
                     let client =
@@ -287,7 +298,7 @@ impl Stores {
         };
         let files = files.context("the file store cannot be opened")?;
         let mongodb = config.mongodb_url.is_some();
-        Ok(Self { log, availability, feed, fanout, files, redis, mongodb })
+        Ok(Self { log, availability, feed, fanout, files, in_process, redis, mongodb })
     }
 
     /// A projector whose store is shared, by name; availability is shared only with Redis.
@@ -310,11 +321,14 @@ impl Stores {
     }
 
     /// Feeds what lives in this process, where there is no Redis to share it.
-    async fn start_local(&self, runner: &mut Runner) -> anyhow::Result<()> {
-        if self.redis.is_some() {
-            return Ok(());
-        }
-        let (cache, fanout) = (self.availability.clone(), self.fanout.clone());
+    async fn start_local(
+        &self,
+        runner: &mut Runner,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Some(cache) = self.in_process.clone() else { return Ok(()) };
+        tokio::spawn(forget_lists(self.log.pool().clone(), cache.clone(), stop));
+        let fanout = self.fanout.clone();
         let availability = AvailabilityProjector::local(self.log.clone(), cache, fanout).await?;
         runner.start(Arc::new(availability), Sharing::Local);
         let (feed, fanout) = (self.feed.clone(), self.fanout.clone());
@@ -361,6 +375,8 @@ struct Server {
     listener: TcpListener,
     router: Router,
     ready: Arc<AtomicBool>,
+    /// The open sockets, where there can be any.
+    sockets: Option<Arc<Hub>>,
 }
 
 impl Server {
@@ -374,7 +390,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let limits = limits(config, stores)?;
         let front_verifier = verifier.clone();
-        let mut router = Router::new();
+        let (mut router, mut sockets) = (Router::new(), None);
         if let Some(audit) = commands {
             let executor = Executor::new(stores.log.clone());
             let state = CommandState::new(
@@ -403,6 +419,7 @@ impl Server {
                 stop,
             );
             let state = state.with_files(stores.files.clone());
+            sockets = Some(state.hub.clone());
             router = router.merge(query_api::router(state).0).merge(openapi::pages());
         }
         let front = Front {
@@ -417,16 +434,18 @@ impl Server {
             log: stores.log.clone(),
             redis: stores.redis.clone(),
             feed: stores.mongodb.then(|| stores.feed.clone()),
+            last: Arc::default(),
         };
         // Probes pass no rate limit.
         let router = health.router().fallback_service(front.before(router));
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {} (PONTUAL_LISTEN)", config.listen))?;
-        Ok(Self { listener, router, ready })
+        Ok(Self { listener, router, ready, sockets })
     }
 
-    /// Serves until told to stop, then finishes what it has begun.
+    /// Serves until told to stop, then finishes what it has begun: the server waits for requests, but has forgotten what
+    /// became a socket.
     async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let ready = self.ready.clone();
         let stopping = stop.clone();
@@ -440,14 +459,12 @@ impl Server {
             }
         });
         let service = self.router.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(until).into_future();
-        tokio::select! {
-            served = serving => served.context("the server failed"),
-            () = async { stop.cancelled().await; tokio::time::sleep(STOP_WITHIN).await } => {
-                tracing::warn!("some requests did not end in time");
-                Ok(())
-            }
+        let serving = axum::serve(listener, service).with_graceful_shutdown(until);
+        serving.await.context("the server failed")?;
+        if let Some(sockets) = self.sockets {
+            sockets.emptied().await;
         }
+        Ok(())
     }
 }
 
@@ -479,62 +496,6 @@ fn limits(config: &Config, stores: &Stores) -> anyhow::Result<Limits> {
     };
     let key = stores.log.derive_key(RATE_LIMITS);
     Ok(Limits::new(limiter).hidden_by(key).with(config.limits))
-}
-
-/// What the probes look at.
-#[derive(Clone)]
-struct Health {
-    ready: Arc<AtomicBool>,
-    log: EventLog,
-    redis: Option<redis::Client>,
-    /// The feed, when it is a store of its own.
-    feed: Option<Arc<dyn NotificationFeed>>,
-}
-
-impl Health {
-    fn router(self) -> Router {
-        Router::new()
-            .route("/health/live", get(|| async { axum::Json(json!({ "status": "live" })) }))
-            .route("/health/ready", get(ready))
-            .with_state(self)
-    }
-}
-
-/// Ready while Postgres answers; without Redis or MongoDB it is degraded, and still ready.
-async fn ready(State(health): State<Health>) -> Response {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let postgres = async {
-        let ping = sqlx::query("SELECT 1").execute(health.log.pool());
-        matches!(tokio::time::timeout(PATIENCE, ping).await, Ok(Ok(_)))
-    };
-    let redis = async {
-        let Some(client) = &health.redis else { return "none, in process" };
-        let ping = async {
-            let mut connection = client.get_multiplexed_async_connection().await?;
-            redis::cmd("PING").query_async::<String>(&mut connection).await
-        };
-        if matches!(tokio::time::timeout(PATIENCE, ping).await, Ok(Ok(_))) { "up" } else { "down" }
-    };
-    let feed = async {
-        let Some(feed) = &health.feed else { return "none, in Postgres" };
-        let asked = tokio::time::timeout(PATIENCE, feed.applied_all()).await;
-        if matches!(asked, Ok(Ok(_))) { "up" } else { "down" }
-    };
-    let (postgres, redis, feed) = tokio::join!(postgres, redis, feed);
-    let serving = health.ready.load(Ordering::Relaxed) && postgres;
-    let status = match (serving, redis == "down" || feed == "down") {
-        (false, _) => "not ready",
-        (true, true) => "degraded",
-        (true, false) => "ready",
-    };
-    let parts = json!({
-        "status": status,
-        "postgres": if postgres { "up" } else { "down" },
-        "redis": redis,
-        "mongodb": feed,
-    });
-    let code = if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, axum::Json(parts)).into_response()
 }
 
 /// Waits for SIGTERM or SIGINT, then tells everybody; a second one ends the process at once.

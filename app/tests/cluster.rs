@@ -151,6 +151,30 @@ async fn a_server_that_was_killed_with_its_parent_recovers_what_was_committed() 
 }
 
 #[tokio::test]
+async fn a_server_that_dies_alone_is_started_again_and_once_stopped_stays_so() {
+    let folder = Folder::new();
+    let mut cluster = Cluster::start(&folder.path()).await.unwrap();
+    cluster.keep_running();
+    remember(&cluster, "written before the kill").await;
+    for _ in 0..2 {
+        let server = folder.server().unwrap();
+        assert!(Command::new("kill").args(["-9", &server.to_string()]).status().unwrap().success());
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let anew = folder.server().is_some_and(|now| now != server);
+            if anew && Cluster::running(&folder.path()).await.is_some() {
+                break;
+            }
+            assert!(Instant::now() < until, "it was not started again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(remembered(&cluster).await, ["written before the kill"]);
+    }
+    cluster.stop().await.unwrap();
+    assert_eq!(folder.server(), None);
+}
+
+#[tokio::test]
 async fn a_second_program_on_the_folder_is_told_who_has_it_and_a_command_joins() {
     let folder = Folder::new();
     let mut first = another_process(&folder.path());

@@ -18,10 +18,10 @@ use domain::ids::AccountId;
 use domain::locale::Locale;
 use domain::text::{EmailAddress, PersonName, Phone};
 use http::StatusCode;
+use http_kit::Problem;
 use http_kit::auth::{InSession, SignedIn};
 use http_kit::extract::{Json, Path, Sent, Submission};
 use http_kit::problem::CommandProblems;
-use http_kit::{Kind, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -78,7 +78,10 @@ struct AccountRef {
     put, path = "/api/users/profile", operation_id = "UpdateProfile", tag = "users",
     security(("bearer" = [])),
     request_body = ProfileFields,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = AccountRef), CommandProblems),
 )]
 async fn update_profile(
@@ -207,7 +210,10 @@ async fn decided<C: Command<Outcome = AccountIs>>(
 #[utoipa::path(
     post, path = "/api/users/deactivate", operation_id = "DeactivateAccount", tag = "users",
     security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = AccountStands), CommandProblems),
 )]
 async fn deactivate_own(
@@ -258,14 +264,17 @@ async fn erase(
     Path(account): Path<AccountId>,
     Submission { body, sent }: Submission<Option<Json<ErasureFields>>>,
 ) -> Result<impl IntoResponse, Problem> {
-    if verified.account == account {
-        let Some(password) = body.and_then(|Json(fields)| fields.password) else {
-            return Err(Problem::field(Kind::InvalidInput, "/password", "is required"));
-        };
-        let action = EraseAccount::NAME;
-        api.prove_again(account, password, "/password", action, &sent.origin).await?;
-    }
-    let command = EraseAccount { account };
+    let password = body.and_then(|Json(fields)| fields.password);
+    // Of one's own account: an administrator's says nothing of anybody else's.
+    let proven_under = match password.filter(|_| verified.account == account) {
+        Some(password) => {
+            let action = EraseAccount::NAME;
+            let proof = api.prove_again(account, password, "/password", action, &sent.origin);
+            Some(proof.await?.generation)
+        }
+        None => None,
+    };
+    let command = EraseAccount { account, proven_under };
     let (receipt, _) = decided(&api, verified.actor.clone(), sent, command).await?;
     let answer = ErasureBegun { id: account, status: "erasing" };
     Ok((StatusCode::ACCEPTED, receipt, Json(answer)))
@@ -279,6 +288,7 @@ async fn erase(
         ("id" = String, Path, format = Uuid),
         ("role" = String, Path, description = "client, provider, admin or auditor"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = AccountStands), CommandProblems),
 )]
@@ -299,6 +309,7 @@ async fn grant_role(
         ("id" = String, Path, format = Uuid),
         ("role" = String, Path, description = "client, provider, admin or auditor"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = AccountStands), CommandProblems),
 )]
@@ -318,6 +329,7 @@ async fn revoke_role(
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = AccountStands), CommandProblems),
 )]
@@ -337,6 +349,7 @@ async fn deactivate(
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = AccountStands), CommandProblems),
 )]

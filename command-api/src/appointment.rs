@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::{CommandState, Receipt};
+use crate::{CommandState, Receipt, unreadable};
 
 pub(crate) fn routes() -> OpenApiRouter<CommandState> {
     OpenApiRouter::new()
@@ -92,8 +92,9 @@ struct Stands {
 struct ServiceNamed {
     #[schema(value_type = String, format = Uuid)]
     id: ServiceId,
-    #[schema(value_type = String)]
-    name: ServiceName,
+    /// `null` once the shop's owner was erased.
+    #[schema(value_type = Option<String>)]
+    name: Option<ServiceName>,
 }
 
 impl From<AppointmentStands> for Stands {
@@ -126,8 +127,19 @@ impl From<AppointmentStands> for Stands {
     }
 }
 
-fn answer((outcome, receipt): (AppointmentStands, Receipt)) -> (Receipt, Json<Stands>) {
-    (receipt.of::<Appointment>(outcome.appointment), Json(outcome.into()))
+async fn answer(
+    api: &CommandState,
+    (mut outcome, receipt): (AppointmentStands, Receipt),
+) -> Result<(Receipt, Json<Stands>), Problem> {
+    let id = outcome.appointment;
+    // Stored answers hold no names: a repeated one gets it from the appointment.
+    if outcome.service_name.is_none() {
+        let stored = api.log().load::<Appointment>(id).await;
+        let booking = &stored.map_err(|error| unreadable(&error))?.state.booking;
+        outcome.service_name =
+            booking.as_ref().and_then(|booking| booking.terms.service_name.known()).cloned();
+    }
+    Ok((receipt.of::<Appointment>(id), Json(outcome.into())))
 }
 
 /// Book a service for oneself.
@@ -158,7 +170,7 @@ async fn book(
         BookAppointment { provider: provider_id, service: service_id, start: start.0, notes };
     let done = api.execute(actor, sent, command).await?;
     let location = [(LOCATION, format!("/api/appointments/{}", done.0.appointment))];
-    let (receipt, body) = answer(done);
+    let (receipt, body) = answer(&api, done).await?;
     Ok((StatusCode::CREATED, receipt, location, body))
 }
 
@@ -194,6 +206,7 @@ enum WantedStatus {
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Stands), CommandProblems),
 )]
@@ -220,7 +233,7 @@ async fn change_status(
             api.execute(actor, sent, CancelAppointment { appointment, reason }).await?
         }
     };
-    Ok(answer(done))
+    answer(&api, done).await
 }
 
 /// When it should start.
@@ -241,6 +254,7 @@ struct Move {
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Stands), CommandProblems),
 )]
@@ -251,7 +265,8 @@ async fn reschedule(
     Submission { body: Json(Move { start }), sent }: Submission<Json<Move>>,
 ) -> Result<impl IntoResponse, Problem> {
     let command = RescheduleAppointment { appointment, start: start.0 };
-    Ok(answer(api.execute(actor, sent, command).await?))
+    let done = api.execute(actor, sent, command).await?;
+    answer(&api, done).await
 }
 
 /// Why it is called off.
@@ -271,6 +286,7 @@ struct Cancellation {
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Stands), CommandProblems),
 )]
@@ -281,5 +297,6 @@ async fn cancel(
     Submission { body, sent }: Submission<Option<Json<Cancellation>>>,
 ) -> Result<impl IntoResponse, Problem> {
     let reason = body.and_then(|Json(Cancellation { reason })| reason);
-    Ok(answer(api.execute(actor, sent, CancelAppointment { appointment, reason }).await?))
+    let done = api.execute(actor, sent, CancelAppointment { appointment, reason }).await?;
+    answer(&api, done).await
 }

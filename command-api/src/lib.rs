@@ -155,12 +155,13 @@ impl CommandState {
         sent: Sent,
         command: C,
     ) -> Result<(C::Outcome, Receipt), Problem> {
-        let Sent { origin, key, fingerprint } = sent;
+        let Sent { origin, key, if_match, fingerprint } = sent;
         let idempotency =
             |key: IdempotencyKey| Idempotency { key: key.as_str().into(), fingerprint };
         let asked = Origin {
             actor: actor.clone(),
             idempotency: key.map(idempotency),
+            if_match,
             correlation: None,
             causation: None,
             trace: origin.trace.to_string(),

@@ -2,17 +2,16 @@
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use domain::Refusal;
+use domain::appointment::Parties;
 use domain::event::Event;
-use domain::ids::AccountId;
 use domain::notification_feed::{MarkAllNotificationsRead, MarkNotificationRead};
 use domain::position::Position;
 use event_log::EventLog;
 use http::StatusCode;
+use http_kit::Problem;
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Path, Submission};
 use http_kit::problem::CommandProblems;
-use http_kit::{Kind, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,24 +37,21 @@ async fn mark(
     Path(notification): Path<Position>,
     Submission { body: (), sent }: Submission<()>,
 ) -> Result<impl IntoResponse, Problem> {
-    let account = actor.account().ok_or(Kind::SignInRequired)?;
-    if !concerns(api.log(), notification, account).await? {
-        return Err(Refusal::NotFound("notification").into());
-    }
-    let (_, receipt) = api.execute(actor, sent, MarkNotificationRead { notification }).await?;
+    let concerns = concerned(api.log(), notification).await?;
+    let command = MarkNotificationRead { notification, concerns };
+    let (_, receipt) = api.execute(actor, sent, command).await?;
     Ok((StatusCode::NO_CONTENT, receipt, ()))
 }
 
-/// Whether the event a notification is named by is there, and concerns this account. What the log has not written yet
-/// cannot be read: a mark must not lie in wait for it.
-async fn concerns(log: &EventLog, at: Position, account: AccountId) -> Result<bool, Problem> {
-    let Some(before) = at.number.checked_sub(1) else { return Ok(false) };
+/// Whom the event that a notification is named by concerns, if there is such an event.
+async fn concerned(log: &EventLog, at: Position) -> Result<Option<Parties>, Problem> {
+    let Some(before) = at.number.checked_sub(1) else { return Ok(None) };
     if at.partition.0 >= log.partitions().get() {
-        return Ok(false);
+        return Ok(None);
     }
     let found = log.tail(at.partition, before, 1).await.map_err(|error| unreadable(&error))?;
-    let parties = match found.first().map(|recorded| &recorded.event) {
-        Some(Event::Appointment(event)) => event.parties(),
+    Ok(match found.first().map(|recorded| &recorded.event) {
+        Some(Event::Appointment(event)) => Some(event.parties()),
         Some(
             Event::Account(_)
             | Event::Session(_)
@@ -63,12 +59,13 @@ async fn concerns(log: &EventLog, at: Position, account: AccountId) -> Result<bo
             | Event::Agenda(_)
             | Event::NotificationFeed(_),
         )
-        | None => return Ok(false),
-    };
-    Ok([parties.client, parties.provider_account].contains(&account))
+        | None => None,
+    })
 }
 
 /// Mark all of one's notifications as read.
+///
+/// Those that the log had when it was asked for; what arrives meanwhile stays unread.
 #[utoipa::path(
     post, path = "/api/notifications/read-all", operation_id = "MarkAllNotificationsRead",
     tag = "notifications", security(("bearer" = [])),
@@ -80,6 +77,7 @@ async fn mark_all(
     SignedIn(actor): SignedIn,
     Submission { body: (), sent }: Submission<()>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (_, receipt) = api.execute(actor, sent, MarkAllNotificationsRead).await?;
+    let until = api.log().recorded_until().await.map_err(|error| unreadable(&error))?;
+    let (_, receipt) = api.execute(actor, sent, MarkAllNotificationsRead { until }).await?;
     Ok((StatusCode::NO_CONTENT, receipt, ()))
 }

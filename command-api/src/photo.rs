@@ -92,7 +92,10 @@ struct PhotoIsShown {
         content((Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp")),
         description = "The picture",
     ),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = PhotoIsShown), CommandProblems),
 )]
 async fn change(
@@ -126,7 +129,10 @@ async fn change(
 /// Show no photo any more.
 #[utoipa::path(
     delete, path = "/api/users/photo", operation_id = "RemovePhoto", tag = "users", security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 204), CommandProblems),
 )]
 async fn remove(

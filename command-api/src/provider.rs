@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
 use domain::ids::{ProviderId, ServiceId};
-use domain::money::Money;
+use domain::money::HourlyRate;
 use domain::provider::{
     ChangeProvider, ChangeProviderProfile, OpenProvider, OverrideDay, OwnersChange, Provider,
     RemoveOverride, SetPolicy, SetWeeklyHours,
@@ -54,7 +54,7 @@ struct Opening {
     time_zone: Zone,
     /// What an hour costs where a service has no price of its own.
     #[schema(value_type = Option<schema::Money>)]
-    hourly_rate: Option<Money>,
+    hourly_rate: Option<HourlyRate>,
     #[schema(value_type = Option<schema::WeeklyHours>)]
     weekly: Option<WeeklyHours>,
     #[schema(value_type = Option<schema::Policy>)]
@@ -100,7 +100,7 @@ async fn open(
     let Opening { business_name, slug, time_zone, hourly_rate, weekly, policy, service } = body;
     let command = OpenProvider {
         business_name,
-        slug,
+        slug: slug.clone(),
         zone: time_zone,
         hourly_rate,
         weekly,
@@ -108,9 +108,10 @@ async fn open(
         service: service.map(ServiceBody::into_offer),
     };
     let (outcome, receipt) = api.execute(actor, sent, command).await?;
-    let location = [(LOCATION, format!("/api/providers/{}", outcome.slug))];
+    // Stored answers hold no names. A repeated one answers the same request, so the name is the same.
+    let location = [(LOCATION, format!("/api/providers/{slug}"))];
     let receipt = receipt.of::<Provider>(outcome.provider);
-    let answer = Opened { id: outcome.provider, slug: outcome.slug, service_id: outcome.service };
+    let answer = Opened { id: outcome.provider, slug, service_id: outcome.service };
     Ok((StatusCode::CREATED, receipt, location, Json(answer)))
 }
 
@@ -133,7 +134,7 @@ struct Profile {
     business_name: BusinessName,
     /// Left out, there is none.
     #[schema(value_type = Option<schema::Money>)]
-    hourly_rate: Option<Money>,
+    hourly_rate: Option<HourlyRate>,
 }
 
 /// Change one's shop's name or hourly rate.
@@ -141,7 +142,10 @@ struct Profile {
     put, path = "/api/providers/profile", operation_id = "ChangeProviderProfile", tag = "providers",
     security(("bearer" = [])),
     request_body = Profile,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
 async fn change_profile(
@@ -171,7 +175,10 @@ struct Hours {
     put, path = "/api/providers/hours", operation_id = "SetWeeklyHours", tag = "providers",
     security(("bearer" = [])),
     request_body = Hours,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
 async fn set_hours(
@@ -200,6 +207,7 @@ struct Day {
     params(
         ("date" = String, Path, description = "A local date", example = "2026-12-24"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
@@ -219,6 +227,7 @@ async fn override_day(
     params(
         ("date" = String, Path, description = "A local date", example = "2026-12-24"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 204), CommandProblems),
 )]
@@ -237,7 +246,10 @@ async fn remove_override(
     put, path = "/api/providers/policy", operation_id = "SetPolicy", tag = "providers",
     security(("bearer" = [])),
     request_body = schema::Policy,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 200, body = Changed), CommandProblems),
 )]
 async fn set_policy(

@@ -116,7 +116,10 @@ struct ServiceStands {
     post, path = "/api/services", operation_id = "AddService", tag = "services",
     security(("bearer" = [])),
     request_body = Fields,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
     responses((status = 201, body = ServiceStands), CommandProblems),
 )]
 async fn add(
@@ -142,6 +145,7 @@ async fn add(
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 200, body = ServiceStands), CommandProblems),
 )]
@@ -163,6 +167,7 @@ async fn change(
     params(
         ("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
     ),
     responses((status = 204), CommandProblems),
 )]

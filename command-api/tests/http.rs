@@ -4,6 +4,10 @@ mod accounts;
 mod common;
 
 use common::{Answer, Api, TOMORROW_10, bearer};
+use domain::event::Event;
+use domain::notification_feed::NotificationFeedEvent;
+use domain::position::PositionToken;
+use event_log::Clock as _;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -188,7 +192,7 @@ async fn an_owner_sets_hours_overrides_and_services_of_their_own_shop_alone() {
     assert_eq!(booked.body["price"], json!({"amount_minor": 9000, "currency": "BRL"}));
     assert_eq!(booked.body["end"], "2026-03-03T10:00:00Z");
 
-    assert_eq!(api.delete(&path, Some(&bia)).await.status, StatusCode::NO_CONTENT);
+    api.delete(&path, Some(&bia)).await.is(404, "not-found");
     assert_eq!(
         api.put(&path, Some(&ana), offer.clone()).await.status,
         StatusCode::OK,
@@ -196,12 +200,43 @@ async fn an_owner_sets_hours_overrides_and_services_of_their_own_shop_alone() {
     );
     assert_eq!(api.delete(&path, Some(&ana)).await.status, StatusCode::NO_CONTENT);
     api.put(&path, Some(&ana), offer.clone()).await.is(404, "not-found");
+    api.delete(&path, Some(&ana)).await.is(404, "not-found");
     api.post("/api/services", Some(&eva), offer).await.is(404, "not-found");
 
     let second = json!({"business_name": "Outra", "slug": "outra-da-ana"});
     api.post("/api/providers", Some(&ana), second).await.is(409, "shop-exists");
     let same_slug = json!({"business_name": "Eva", "slug": "ana"});
     api.post("/api/providers", Some(&eva), same_slug).await.is(409, "slug-taken");
+}
+
+#[tokio::test]
+async fn if_match_changes_the_version_it_names_or_nothing() {
+    let api = Api::start().await;
+    let (ana, _) = api.shop("ana").await;
+    let eva = api.client("eva@example.com").await;
+    let profile = |name: &str| json!({"business_name": name});
+    let put = async |token: &str, tag: &str, name: &str| {
+        let request = api.request("PUT", "/api/providers/profile").header("if-match", tag);
+        request.header("authorization", bearer(token)).json(profile(name)).send().await
+    };
+    let first = put(&ana, "*", "Ana 1").await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.body);
+    let tag = first.headers["etag"].to_str().unwrap().to_owned();
+    let second = put(&ana, &tag, "Ana 2").await;
+    assert_eq!(second.status, StatusCode::OK, "{}", second.body);
+    let current = second.headers["etag"].clone();
+    assert_ne!(current, tag);
+    // Somebody who still looks at the first one.
+    let before = api.heads().await;
+    let late = put(&ana, &tag, "Ana 3").await;
+    late.is(412, "precondition-failed");
+    assert_eq!(late.headers["etag"], current);
+    for wrong in ["v1", "W/\"v1\"", "\"v1\", \"v2\"", ""] {
+        put(&ana, wrong, "Ana 3").await.is(400, "invalid-header");
+    }
+    put(&eva, &tag, "Eva").await.is(404, "not-found");
+    assert_eq!(api.heads().await, before);
+    assert_eq!(put(&ana, current.to_str().unwrap(), "Ana 3").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -341,8 +376,29 @@ async fn notifications_are_marked_once_they_exist() {
     api.post_empty(&read(&position), None).await.is(401, "sign-in-required");
     api.post_empty(&read(&position), Some(&caio)).await.is(404, "not-found");
     assert_eq!(api.heads().await, before);
+}
+
+#[tokio::test]
+async fn marking_all_goes_by_the_logs_clock_whatever_the_programs_says() {
+    let api = Api::start().await;
+    let (ana, shop) = api.shop("ana").await;
+    let eva = api.client("eva@example.com").await;
+    let booked = api.book(&eva, &shop, TOMORROW_10).await;
+    let recorded = api.clock.now();
+    // What is booked meanwhile would be taken for read, if this program's word went for it.
+    api.clock.advance(chrono::TimeDelta::minutes(10));
     let all = api.post_empty("/api/notifications/read-all", Some(&ana)).await;
     assert_eq!(all.status, StatusCode::NO_CONTENT);
+    let position: PositionToken =
+        all.headers["pontual-position"].to_str().unwrap().parse().unwrap();
+    let at = position.positions().next().unwrap();
+    let marked = api.log.tail(at.partition, at.number - 1, 1).await.unwrap();
+    let Event::NotificationFeed(NotificationFeedEvent::AllNotificationsRead { until, .. }) =
+        &marked[0].event
+    else {
+        panic!("{:?}", marked[0].event)
+    };
+    assert_eq!(*until, recorded, "{:?}", booked.status);
 }
 
 #[tokio::test]
@@ -476,6 +532,18 @@ async fn bad_input_gets_a_problem_never_a_500_and_changes_nothing() {
         ("POST", "/api/providers", json!({"business_name": "Ana", "slug": "../etc"}), 422),
         ("POST", "/api/services", json!({"name": "Corte", "duration_minutes": 0}), 422),
         ("POST", "/api/services", json!({"name": "Corte", "duration_minutes": 70000}), 422),
+        (
+            "PUT",
+            "/api/providers/profile",
+            json!({"business_name": "Ana", "hourly_rate": {"amount_minor": 416_666_667}}),
+            422,
+        ),
+        (
+            "PUT",
+            "/api/providers/profile",
+            json!({"business_name": "Ana", "hourly_rate": {"amount_minor": 1, "currency": "XXX"}}),
+            422,
+        ),
         (
             "POST",
             "/api/services",

@@ -64,7 +64,7 @@ pub struct Terms {
     /// The service's measure at that time.
     pub measure: Measure,
     /// The service's name at that time.
-    pub service_name: ServiceName,
+    pub service_name: Personal<ServiceName>,
     /// The provider's zone at that time.
     pub zone: Zone,
     /// What it costs (K14).
@@ -233,12 +233,19 @@ pub struct Parties {
 }
 
 aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
-    AppointmentBooked = "1",
+    AppointmentBooked = "2",
     AppointmentConfirmed = "1",
     AppointmentDeclined = "1",
     AppointmentCancelled = "1",
     AppointmentRescheduled = "1",
 });
+
+impl Parties {
+    /// Whether an account is one of them.
+    pub fn include(&self, account: AccountId) -> bool {
+        [self.client, self.provider_account].contains(&account)
+    }
+}
 
 impl Terms {
     /// Whom it concerns.
@@ -404,8 +411,9 @@ pub struct AppointmentStands {
     pub provider: ProviderId,
     /// What.
     pub service: ServiceId,
-    /// The service's name.
-    pub service_name: ServiceName,
+    /// The service's name. It is not stored with the answer, so a repeated one lacks it: the appointment has it.
+    #[serde(skip)]
+    pub service_name: Option<ServiceName>,
     /// When.
     pub slot: Span,
     /// The provider's zone.
@@ -463,13 +471,14 @@ impl Command for BookAppointment {
             phone: profile.phone.as_ref().and_then(Personal::known).cloned(),
         };
         let price = provider.price_of(service);
+        let service_name = service.name.known().ok_or(Refusal::NotFound("provider"))?;
         let terms = Box::new(Terms {
             provider: self.provider,
             provider_account: shop.account,
             client,
             contact: Personal::of(client, contact),
             measure,
-            service_name: service.offer.name.clone(),
+            service_name: Personal::of(shop.account, service_name.clone()),
             zone: provider.schedule.zone,
             price,
             client_notes: self.notes.clone().map(|notes| Personal::of(client, notes)),
@@ -483,7 +492,7 @@ impl Command for BookAppointment {
             appointment,
             provider: self.provider,
             service: service.id,
-            service_name: service.offer.name.clone(),
+            service_name: Some(service_name.clone()),
             slot,
             zone: provider.schedule.zone,
             price,
@@ -715,7 +724,7 @@ fn stands(appointment: AppointmentId, booking: &Booking) -> AppointmentStands {
         appointment,
         provider: *provider,
         service: measure.service,
-        service_name: service_name.clone(),
+        service_name: service_name.known().cloned(),
         slot: booking.slot,
         zone: *zone,
         price: *price,

@@ -54,11 +54,13 @@ pub trait Command: Send + Sync + 'static {
     fn decide(&self, view: &View<'_>) -> Result<Self::Outcome, Stop>;
 }
 
-/// One run of a command: the standing of whoever asks, the command's own rule, its decision. There is no
-/// other way to run one, so a deactivated account gets nothing done, whatever its token still says.
+/// One run of a command: the standing of whoever asks, the command's own rule, the version that was asked for, its
+/// decision. There is no other way to run one, so a deactivated account gets nothing done, whatever its token still says;
+/// and whoever may not know a thing does not hear its version.
 pub fn run<C: Command>(command: &C, view: &View<'_>) -> Result<C::Outcome, Stop> {
     crate::account::in_good_standing(view)?;
     command.authorize(view)?;
+    view.at_the_version_asked_for(command.target(view).stream)?;
     command.decide(view)
 }
 
@@ -75,13 +77,20 @@ pub struct Target {
     pub slot: RoutingSlot,
     /// Names the target within (actor, operation, target, key); an id or a keyed hash, never an address.
     pub name: String,
+    /// The stream whose version `If-Match` names; `None` where the target has none.
+    pub stream: Option<StreamId>,
 }
 
 impl Target {
     /// The aggregate the command is about.
     pub fn stream<A: Aggregate>(id: A::Id) -> Self {
         let stream = StreamId::of::<A>(id);
-        Self { slot: stream.slot(), name: stream.to_string() }
+        Self { slot: stream.slot(), name: stream.to_string(), stream: Some(stream) }
+    }
+
+    /// Something without a stream: an address, a slug, nobody.
+    pub fn named(slot: RoutingSlot, name: String) -> Self {
+        Self { slot, name, stream: None }
     }
 }
 
@@ -181,6 +190,8 @@ pub struct Facts<'a> {
     pub now: Instant,
     /// Who asks.
     pub actor: &'a Actor,
+    /// The version the target must have, if whoever asks insists on one (`If-Match`).
+    pub if_match: Option<Version>,
     /// The command's ids.
     pub mint: Mint,
     /// Hashes claims.
@@ -419,6 +430,24 @@ impl<'a> View<'a> {
     /// not signed in. Else they would be kept as nobody's, and outlive the person's erasure.
     pub fn sent_by(&self, subject: impl Into<SubjectId>) {
         self.changes.borrow_mut().origin_of = Some(subject.into());
+    }
+
+    /// That the target is at the version that was asked for, and stays there until the append.
+    fn at_the_version_asked_for(&self, target: Option<StreamId>) -> Result<(), Stop> {
+        let Some(wanted) = self.facts.if_match else { return Ok(()) };
+        let Some(stream) = target else {
+            return Err(Refusal::AnotherVersion { current: None }.into());
+        };
+        let mut changes = self.changes.borrow_mut();
+        let Some(loaded) = self.facts.streams.get(&stream) else {
+            changes.missing_streams.insert(stream);
+            return Err(Stop::Missing);
+        };
+        if loaded.version != wanted {
+            return Err(Refusal::AnotherVersion { current: Some(loaded.version) }.into());
+        }
+        changes.required.insert(stream, wanted);
+        Ok(())
     }
 
     fn read<A: Aggregate>(&self, id: A::Id) -> Result<(Version, &'a A), Stop> {

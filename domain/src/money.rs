@@ -1,18 +1,31 @@
-//! Money: integer minor units and an ISO 4217 code (K14).
+//! Money: integer minor units and an ISO 4217 code (K14). Amounts are computed in whole minor units, however many of them
+//! the currency has in one: none of yen, a hundred of reais, a thousand of dinars.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Three capital letters, such as `BRL`.
+/// What people pay with by ISO 4217: neither metals, funds and codes for tests, nor what is no money any more. A code that
+/// retires stays here, for events hold it.
+const CODES: [&str; 7] = [
+    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD",
+    "CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD",
+    "GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD",
+    "KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO",
+    "NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE",
+    "SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND",
+    "VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG",
+];
+
+/// The code of a currency in use, such as `BRL`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
 /// A text that is no currency code.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("currency must be an ISO 4217 code of three capital letters")]
+#[error("currency must be an ISO 4217 code of three capital letters, of a currency in use")]
 pub struct InvalidCurrency;
 
 impl Currency {
@@ -29,7 +42,9 @@ impl TryFrom<String> for Currency {
     type Error = InvalidCurrency;
     fn try_from(text: String) -> Result<Self, InvalidCurrency> {
         let code: [u8; 3] = text.as_bytes().try_into().map_err(|_| InvalidCurrency)?;
-        if code.iter().all(u8::is_ascii_uppercase) { Ok(Self(code)) } else { Err(InvalidCurrency) }
+        let known =
+            CODES.iter().flat_map(|line| line.split(' ')).any(|known| known.as_bytes() == code);
+        if known { Ok(Self(code)) } else { Err(InvalidCurrency) }
     }
 }
 
@@ -72,11 +87,40 @@ impl Money {
             Err(InvalidAmount)
         }
     }
+}
 
-    /// What `minutes` cost at this price per hour, rounded half up to a minor unit (`S1-26`).
-    pub fn for_minutes_at_hourly(self, minutes: u32) -> Self {
-        let minor = self.amount_minor.saturating_mul(minutes.into()).saturating_add(30) / 60;
-        Self { amount_minor: minor.min(Self::MAX_MINOR), currency: self.currency }
+/// What an hour costs (`S1-26`): at most so much that a whole day of it is a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Money", into = "Money")]
+pub struct HourlyRate(Money);
+
+/// A rate out of bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("amount_minor must be between 0 and {}", HourlyRate::MAX_MINOR)]
+pub struct InvalidRate;
+
+impl HourlyRate {
+    /// The most an hour may cost. No service is longer than a day.
+    pub const MAX_MINOR: i64 = Money::MAX_MINOR / 24;
+
+    /// What `minutes`, a day's at most, cost, rounded half up to a minor unit.
+    pub fn for_minutes(self, minutes: u16) -> Money {
+        debug_assert!(minutes <= 24 * 60, "no service is longer than a day");
+        let Money { amount_minor, currency } = self.0;
+        Money { amount_minor: (amount_minor * i64::from(minutes) + 30) / 60, currency }
+    }
+}
+
+impl TryFrom<Money> for HourlyRate {
+    type Error = InvalidRate;
+    fn try_from(money: Money) -> Result<Self, InvalidRate> {
+        if money.amount_minor <= Self::MAX_MINOR { Ok(Self(money)) } else { Err(InvalidRate) }
+    }
+}
+
+impl From<HourlyRate> for Money {
+    fn from(rate: HourlyRate) -> Self {
+        rate.0
     }
 }
 
@@ -105,10 +149,14 @@ mod tests {
 
     #[test]
     fn an_hourly_rate_is_prorated_and_rounded_half_up() {
-        let rate = Money::new(10_001, Currency::BRL).unwrap();
-        assert_eq!(rate.for_minutes_at_hourly(60).amount_minor, 10_001);
-        assert_eq!(rate.for_minutes_at_hourly(30).amount_minor, 5_001);
-        assert_eq!(rate.for_minutes_at_hourly(90).amount_minor, 15_002);
+        let rate = |minor| HourlyRate::try_from(Money::new(minor, Currency::BRL).unwrap());
+        for (minutes, costs) in [(60, 10_001), (30, 5_001), (90, 15_002)] {
+            assert_eq!(rate(10_001).unwrap().for_minutes(minutes).amount_minor, costs);
+        }
+        // The dearest day is a price, and read as one.
+        let most = rate(HourlyRate::MAX_MINOR).unwrap().for_minutes(24 * 60);
+        assert!(Money::new(most.amount_minor, Currency::BRL).is_ok());
+        assert_eq!(rate(HourlyRate::MAX_MINOR + 1), Err(InvalidRate));
     }
 
     #[test]
@@ -117,11 +165,21 @@ mod tests {
             r#"{"amount_minor":-1}"#,
             r#"{"amount_minor":10000000001}"#,
             r#"{"amount_minor":1,"currency":"brl"}"#,
+            r#"{"amount_minor":1,"currency":"BR"}"#,
+            r#"{"amount_minor":1,"currency":"L A"}"#,
+            r#"{"amount_minor":1,"currency":"ZZZ"}"#,
+            r#"{"amount_minor":1,"currency":"XXX"}"#,
+            r#"{"amount_minor":1,"currency":"XAU"}"#,
+            r#"{"amount_minor":1,"currency":"DEM"}"#,
             r#"{"amount_minor":1.5}"#,
         ] {
             assert!(serde_json::from_str::<Money>(text).is_err(), "{text}");
         }
         let money: Money = serde_json::from_str(r#"{"amount_minor":12000}"#).unwrap();
         assert_eq!(money.currency, Currency::BRL);
+        for code in ["AED", "BRL", "EUR", "JPY", "KWD", "USD", "ZWG"] {
+            assert_eq!(Currency::try_from(code.to_owned()).unwrap().as_str(), code);
+        }
+        assert!(CODES.iter().flat_map(|line| line.split(' ')).all(|code| code.len() == 3));
     }
 }

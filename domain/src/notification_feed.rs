@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::signed_in;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
+use crate::appointment::Parties;
 use crate::command::{Command, Stop, Target, View};
 use crate::ids::{AccountId, NotificationFeedId};
 use crate::position::Position;
@@ -31,8 +32,8 @@ impl NotificationFeed {
 pub enum NotificationFeedCommand {
     /// Mark one notification.
     MarkRead(Position),
-    /// Mark all there are now.
-    MarkAllRead,
+    /// Mark all that were recorded until then.
+    MarkAllRead(Instant),
 }
 
 /// What happened to a feed.
@@ -75,7 +76,7 @@ impl Aggregate for NotificationFeed {
     fn decide(
         &self,
         AddressedFeedCommand { account, command }: AddressedFeedCommand,
-        context: &Context,
+        _: &Context,
     ) -> Result<Vec<NotificationFeedEvent>, Refusal> {
         Ok(match command {
             NotificationFeedCommand::MarkRead(notification)
@@ -86,11 +87,11 @@ impl Aggregate for NotificationFeed {
             NotificationFeedCommand::MarkRead(notification) => {
                 vec![NotificationFeedEvent::NotificationRead { account, notification }]
             }
-            NotificationFeedCommand::MarkAllRead if self.all_read_until >= Some(context.now) => {
+            NotificationFeedCommand::MarkAllRead(until) if self.all_read_until >= Some(until) => {
                 vec![]
             }
-            NotificationFeedCommand::MarkAllRead => {
-                vec![NotificationFeedEvent::AllNotificationsRead { account, until: context.now }]
+            NotificationFeedCommand::MarkAllRead(until) => {
+                vec![NotificationFeedEvent::AllNotificationsRead { account, until }]
             }
         })
     }
@@ -115,11 +116,17 @@ impl Aggregate for NotificationFeed {
 pub struct MarkNotificationRead {
     /// The notification: the position of the event it is of.
     pub notification: Position,
+    /// Whom that event concerns; `None` if the log has no such event, or it concerns nobody. A mark must not lie in
+    /// wait for what is not written yet.
+    pub concerns: Option<Parties>,
 }
 
 /// Mark all of the actor's notifications as read.
 #[derive(Debug, Clone)]
-pub struct MarkAllNotificationsRead;
+pub struct MarkAllNotificationsRead {
+    /// How far the log had come when it was asked for, by the log's own clock: what is recorded later was not seen.
+    pub until: Instant,
+}
 
 /// The marks are made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,9 +140,13 @@ impl Command for MarkNotificationRead {
         own_feed(view)
     }
 
+    /// Whom the event concerns; to everybody else there is no such notification.
     fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        signed_in(view.actor())?;
-        Ok(())
+        let account = signed_in(view.actor())?;
+        match self.concerns {
+            Some(parties) if parties.include(account) => Ok(()),
+            Some(_) | None => Err(Refusal::NotFound("notification").into()),
+        }
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Marked, Stop> {
@@ -157,7 +168,7 @@ impl Command for MarkAllNotificationsRead {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<Marked, Stop> {
-        mark(view, NotificationFeedCommand::MarkAllRead)
+        mark(view, NotificationFeedCommand::MarkAllRead(self.until))
     }
 }
 
@@ -165,7 +176,7 @@ impl Command for MarkAllNotificationsRead {
 fn own_feed(view: &View<'_>) -> Target {
     match view.actor().account() {
         Some(account) => Target::stream::<NotificationFeed>(NotificationFeedId::of(account)),
-        None => Target { slot: view.mint().slot(), name: "nobody".to_owned() },
+        None => Target::named(view.mint().slot(), "nobody".to_owned()),
     }
 }
 

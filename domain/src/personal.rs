@@ -52,6 +52,15 @@ impl<T> Personal<T> {
         }
     }
 
+    /// The same value, as `owner`'s. What is not in the clear stays whose it is.
+    #[must_use]
+    pub fn owned_by(self, owner: impl Into<SubjectId>) -> Self {
+        match self {
+            Self::Known { subject: _, value } => Self::of(owner, value),
+            Self::Sealed { .. } | Self::Erased(_) => self,
+        }
+    }
+
     /// Whose data it is.
     pub fn subject(&self) -> SubjectId {
         match self {

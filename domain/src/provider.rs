@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Refusal;
 use crate::account::{Account, AccountCommand, signed_in};
@@ -16,7 +16,7 @@ use crate::command::{ClaimKind, Command, Stop, Target, View};
 use crate::hours::{InvalidHours, Policy, WeeklyHours, Windows, Zone, within};
 use crate::ids::{AccountId, Id, ProviderId, ServiceId};
 use crate::locale::Locale;
-use crate::money::Money;
+use crate::money::{HourlyRate, Money};
 use crate::personal::Personal;
 use crate::slots::{Measure, Schedule};
 use crate::text::{BusinessName, Description, ServiceName, Slug};
@@ -53,38 +53,55 @@ pub struct Shop {
     /// Whose it is.
     pub account: AccountId,
     /// Its name in URLs.
-    pub slug: Slug,
+    pub slug: Personal<Slug>,
     /// Its name.
     pub business_name: Personal<BusinessName>,
     /// What an hour costs where a service has no price of its own (K14).
-    pub hourly_rate: Option<Money>,
+    pub hourly_rate: Option<HourlyRate>,
 }
 
-/// Something one can book.
+/// Something one can book. What it says is its shop's owner's, and goes with them; numbers stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Its id.
     pub id: ServiceId,
-    /// What it is, how long it takes, what it costs.
-    #[serde(flatten)]
-    pub offer: Offer,
+    /// Its name.
+    pub name: Personal<ServiceName>,
+    /// More about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Personal<Description>>,
+    /// Elapsed minutes, 5–1440.
+    #[serde(deserialize_with = "bounded::<_, 5, 1440>")]
+    pub duration_minutes: u16,
+    /// Local minutes between two starts, 5–1440.
+    #[serde(deserialize_with = "bounded::<_, 5, 1440>")]
+    pub interval_minutes: u16,
+    /// Its price; `None` takes the shop's hourly rate (K14).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Money>,
+    /// Minutes kept free before, 0–240.
+    #[serde(deserialize_with = "bounded::<_, 0, 240>")]
+    pub buffer_before_minutes: u16,
+    /// Minutes kept free after, 0–240.
+    #[serde(deserialize_with = "bounded::<_, 0, 240>")]
+    pub buffer_after_minutes: u16,
+    /// How many can book the same slot, 1–500.
+    #[serde(deserialize_with = "bounded::<_, 1, 500>")]
+    pub capacity: u16,
 }
 
-/// What a service is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "RawOffer")]
+/// What a service is to be, as somebody asks for it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
     /// Its name.
     pub name: ServiceName,
     /// More about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<Description>,
     /// Elapsed minutes, 5–1440.
     pub duration_minutes: u16,
     /// Local minutes between two starts, 5–1440; the duration where nothing else is said (K1).
     pub interval_minutes: u16,
     /// Its price; `None` takes the shop's hourly rate (K14).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Money>,
     /// Minutes kept free before, 0–240.
     pub buffer_before_minutes: u16,
@@ -92,45 +109,6 @@ pub struct Offer {
     pub buffer_after_minutes: u16,
     /// How many can book the same slot, 1–500.
     pub capacity: u16,
-}
-
-/// An offer as it is written in JSON. A body with an unknown field is refused; inside a [`Service`], which
-/// flattens it, serde hands over the known fields alone, so stored events stay tolerant.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOffer {
-    name: ServiceName,
-    description: Option<Description>,
-    duration_minutes: u16,
-    interval_minutes: Option<u16>,
-    price: Option<Money>,
-    #[serde(default)]
-    buffer_before_minutes: u16,
-    #[serde(default)]
-    buffer_after_minutes: u16,
-    #[serde(default = "one")]
-    capacity: u16,
-}
-
-const fn one() -> u16 {
-    1
-}
-
-impl TryFrom<RawOffer> for Offer {
-    type Error = InvalidHours;
-    fn try_from(raw: RawOffer) -> Result<Self, InvalidHours> {
-        Self {
-            name: raw.name,
-            description: raw.description,
-            duration_minutes: raw.duration_minutes,
-            interval_minutes: raw.interval_minutes.unwrap_or(raw.duration_minutes),
-            price: raw.price,
-            buffer_before_minutes: raw.buffer_before_minutes,
-            buffer_after_minutes: raw.buffer_after_minutes,
-            capacity: raw.capacity,
-        }
-        .checked()
-    }
 }
 
 impl Offer {
@@ -159,17 +137,59 @@ impl Offer {
     }
 }
 
+/// A service whose numbers are out of bounds was not written by a program like this one: slots are not computed from it.
+fn bounded<'de, D: Deserializer<'de>, const LEAST: u16, const MOST: u16>(
+    number: D,
+) -> Result<u16, D::Error> {
+    let number = u16::deserialize(number)?;
+    within("a service's number", number.into(), LEAST.into(), MOST.into())
+        .map_err(serde::de::Error::custom)?;
+    Ok(number)
+}
+
 impl Service {
+    /// What the owner of a shop offers there.
+    pub fn of(owner: AccountId, id: ServiceId, offer: Offer) -> Self {
+        let Offer {
+            name,
+            description,
+            duration_minutes,
+            interval_minutes,
+            price,
+            buffer_before_minutes,
+            buffer_after_minutes,
+            capacity,
+        } = offer;
+        Self {
+            id,
+            name: Personal::of(owner, name),
+            description: description.map(|text| Personal::of(owner, text)),
+            duration_minutes,
+            interval_minutes,
+            price,
+            buffer_before_minutes,
+            buffer_after_minutes,
+            capacity,
+        }
+    }
+
     /// What slot arithmetic needs.
     pub fn measure(&self) -> Measure {
         Measure {
             service: self.id,
-            duration_minutes: self.offer.duration_minutes,
-            interval_minutes: self.offer.interval_minutes,
-            buffer_before_minutes: self.offer.buffer_before_minutes,
-            buffer_after_minutes: self.offer.buffer_after_minutes,
-            capacity: self.offer.capacity,
+            duration_minutes: self.duration_minutes,
+            interval_minutes: self.interval_minutes,
+            buffer_before_minutes: self.buffer_before_minutes,
+            buffer_after_minutes: self.buffer_after_minutes,
+            capacity: self.capacity,
         }
+    }
+
+    /// The same, its texts `owner`'s. Those of version 1 of its events name nobody.
+    fn owned_by(self, owner: AccountId) -> Self {
+        let name = self.name.owned_by(owner);
+        let description = self.description.map(|text| text.owned_by(owner));
+        Self { name, description, ..self }
     }
 }
 
@@ -190,7 +210,7 @@ pub enum ProviderCommand {
         /// The new name.
         business_name: Personal<BusinessName>,
         /// The new rate.
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
     },
     /// Set the zone and the weekly windows.
     SetWeeklyHours {
@@ -235,12 +255,12 @@ pub enum ProviderEvent {
         /// Whose it is.
         account: AccountId,
         /// Its name in URLs.
-        slug: Slug,
+        slug: Personal<Slug>,
         /// Its name.
         business_name: Personal<BusinessName>,
         /// What an hour costs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
         /// Hours and policy.
         schedule: Schedule,
     },
@@ -250,7 +270,7 @@ pub enum ProviderEvent {
         business_name: Personal<BusinessName>,
         /// The new rate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
     },
     /// The weekly windows were set.
     WeeklyHoursSet {
@@ -300,14 +320,14 @@ pub enum ProviderEvent {
 }
 
 aggregate!(Provider(ProviderId), ProviderCommand => ProviderEvent {
-    ProviderOpened = "1",
+    ProviderOpened = "2",
     ProfileChanged = "1",
     WeeklyHoursSet = "1",
     DayOverridden = "1",
     OverrideRemoved = "1",
     PolicySet = "1",
-    ServiceAdded = "1",
-    ServiceChanged = "1",
+    ServiceAdded = "2",
+    ServiceChanged = "2",
     ServiceRemoved = "1",
     ShopPaused = "1",
     ShopResumed = "1",
@@ -340,9 +360,9 @@ impl Provider {
     pub fn price_of(&self, service: &Service) -> Option<Money> {
         let by_the_hour = || {
             let rate = self.shop.as_ref()?.hourly_rate?;
-            Some(rate.for_minutes_at_hourly(service.offer.duration_minutes.into()))
+            Some(rate.for_minutes(service.duration_minutes))
         };
-        service.offer.price.or_else(by_the_hour)
+        service.price.or_else(by_the_hour)
     }
 }
 
@@ -389,11 +409,8 @@ impl Aggregate for Provider {
                 let before = self.schedule.overrides.get(&day);
                 let today = self.schedule.local_day(context.now);
                 let distance_days = day.signed_duration_since(today).num_days();
-                if distance_days < -i64::from(Self::OVERRIDE_REACH_DAYS) {
-                    return Err(Refusal::SlotInPast);
-                }
-                if distance_days > i64::from(Self::OVERRIDE_REACH_DAYS) {
-                    return Err(Refusal::BeyondHorizon { horizon_days: Self::OVERRIDE_REACH_DAYS });
+                if distance_days.abs() > i64::from(Self::OVERRIDE_REACH_DAYS) {
+                    return Err(Refusal::DayOutOfReach { reach_days: Self::OVERRIDE_REACH_DAYS });
                 }
                 if before.is_none() && self.schedule.overrides.len() >= Self::MAX_OVERRIDES {
                     return Err(Refusal::LimitReached {
@@ -410,20 +427,24 @@ impl Aggregate for Provider {
                 (policy != self.schedule.policy, ProviderEvent::PolicySet { policy })
             }
             ProviderCommand::AddService(service) => {
-                let offered = self.services.contains_key(&service.id);
-                if !offered && self.services.len() >= Self::MAX_SERVICES {
+                // Its id comes from the command's: an earlier one, whose answer is no longer kept, has added it.
+                if self.services.contains_key(&service.id) {
+                    return Err(Refusal::KeySpent);
+                }
+                if self.services.len() >= Self::MAX_SERVICES {
                     return Err(Refusal::LimitReached {
                         what: "services",
                         limit: Self::MAX_SERVICES,
                     });
                 }
-                (!offered, ProviderEvent::ServiceAdded { service })
+                (true, ProviderEvent::ServiceAdded { service })
             }
             ProviderCommand::ChangeService(service) => {
                 (*self.service(service.id)? != service, ProviderEvent::ServiceChanged { service })
             }
             ProviderCommand::RemoveService(service) => {
-                (self.services.contains_key(&service), ProviderEvent::ServiceRemoved { service })
+                self.service(service)?;
+                (true, ProviderEvent::ServiceRemoved { service })
             }
         };
         Ok(if changed { vec![event] } else { Vec::new() })
@@ -464,7 +485,9 @@ impl Aggregate for Provider {
             }
             ProviderEvent::PolicySet { policy } => self.schedule.policy = policy.clone(),
             ProviderEvent::ServiceAdded { service } | ProviderEvent::ServiceChanged { service } => {
-                self.services.insert(service.id, service.clone());
+                if let Some(shop) = &self.shop {
+                    self.services.insert(service.id, service.clone().owned_by(shop.account));
+                }
             }
             ProviderEvent::ServiceRemoved { service } => {
                 self.services.remove(service);
@@ -486,7 +509,7 @@ pub struct OpenProvider {
     /// Its time zone.
     pub zone: Zone,
     /// What an hour costs.
-    pub hourly_rate: Option<Money>,
+    pub hourly_rate: Option<HourlyRate>,
     /// The weekly windows; `None` is the classic profile.
     pub weekly: Option<WeeklyHours>,
     /// The booking policy; `None` is the classic profile.
@@ -500,8 +523,6 @@ pub struct OpenProvider {
 pub struct ProviderIsOpen {
     /// Its id.
     pub provider: ProviderId,
-    /// Its name in URLs.
-    pub slug: Slug,
     /// The first service.
     pub service: ServiceId,
 }
@@ -512,7 +533,7 @@ impl Command for OpenProvider {
 
     fn target(&self, view: &View<'_>) -> Target {
         let slug = view.claim_key(ClaimKind::Slug, self.slug.as_str());
-        Target { slot: slug.slot(), name: format!("slug/{}", self.slug) }
+        Target::named(slug.slot(), format!("slug/{}", self.slug))
     }
 
     fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
@@ -525,10 +546,8 @@ impl Command for OpenProvider {
         let locale = view.load::<Account>(account)?.may_act()?.locale;
         let slug = view.claim_key(ClaimKind::Slug, self.slug.as_str());
         let provider: ProviderId = view.mint().id(slug.slot(), 0);
-        let service = Service {
-            id: view.mint().id(slug.slot(), 0),
-            offer: self.service.clone().unwrap_or_else(|| Offer::classic(locale)),
-        };
+        let offer = self.service.clone().unwrap_or_else(|| Offer::classic(locale));
+        let service = Service::of(account, view.mint().id(slug.slot(), 0), offer);
         view.take_claim(slug, provider.uuid())?;
         view.take_claim(view.claim_key(ClaimKind::Shop, &account.to_string()), provider.uuid())?;
         let schedule = Box::new(Schedule {
@@ -539,11 +558,11 @@ impl Command for OpenProvider {
         });
         let shop = Shop {
             account,
-            slug: self.slug.clone(),
+            slug: Personal::of(account, self.slug.clone()),
             business_name: Personal::of(account, self.business_name.clone()),
             hourly_rate: self.hourly_rate,
         };
-        let outcome = ProviderIsOpen { provider, slug: self.slug.clone(), service: service.id };
+        let outcome = ProviderIsOpen { provider, service: service.id };
         view.decide::<Provider>(provider, ProviderCommand::Open { shop, schedule, service })?;
         view.decide::<Account>(account, AccountCommand::GrantRole(Role::Provider))?;
         Ok(outcome)
@@ -627,7 +646,7 @@ owners_changes! {
         /// The new name.
         business_name: BusinessName,
         /// The new rate.
-        hourly_rate: Option<Money>,
+        hourly_rate: Option<HourlyRate>,
     } => |this, _view, _provider, shop| (
         ProviderCommand::ChangeProfile {
             business_name: Personal::of(shop.account, this.business_name),
@@ -668,9 +687,9 @@ owners_changes! {
     AddService {
         /// What it is.
         offer: Offer,
-    } => |this, view, provider, _shop| {
+    } => |this, view, provider, shop| {
         let id = view.mint().id(provider.slot(), 0);
-        (ProviderCommand::AddService(Service { id, offer: this.offer }), Some(id))
+        (ProviderCommand::AddService(Service::of(shop.account, id, this.offer)), Some(id))
     };
 
     /// Change a service.
@@ -679,8 +698,8 @@ owners_changes! {
         service: ServiceId,
         /// What it is now.
         offer: Offer,
-    } => |this, _view, _provider, _shop| (
-        ProviderCommand::ChangeService(Service { id: this.service, offer: this.offer }),
+    } => |this, _view, _provider, shop| (
+        ProviderCommand::ChangeService(Service::of(shop.account, this.service, this.offer)),
         Some(this.service),
     );
 

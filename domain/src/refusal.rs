@@ -1,6 +1,7 @@
 //! Why a command was refused. Each variant is one stable problem type of the HTTP API.
 
 use crate::Instant;
+use crate::aggregate::Version;
 use crate::command::ClaimKind;
 
 /// A named refusal: what was asked may not, or cannot, be done. Nothing changed.
@@ -21,6 +22,9 @@ pub enum Refusal {
     /// Address and password do not belong together, or no longer do.
     #[error("the address or the password is wrong")]
     InvalidCredentials,
+    /// What cannot be undone asks for the password once more, and there was none.
+    #[error("the password is required")]
+    PasswordRequired,
     /// The account was deactivated (`S3-28`).
     #[error("the account is deactivated")]
     AccountDeactivated,
@@ -36,6 +40,12 @@ pub enum Refusal {
     /// Somebody else holds the claim.
     #[error("the {} is taken", .0.as_str())]
     Claimed(ClaimKind),
+    /// The thing is at another version than `If-Match` names.
+    #[error("it has changed since the version that was named")]
+    AnotherVersion {
+        /// The version it is at, if it has one.
+        current: Option<Version>,
+    },
     /// A list is full.
     #[error("there may be at most {limit} {what}")]
     LimitReached {
@@ -64,6 +74,12 @@ pub enum Refusal {
     BeyondHorizon {
         /// The horizon.
         horizon_days: u32,
+    },
+    /// The day of an override is too far from today, in either direction.
+    #[error("the day is more than {reach_days} days away")]
+    DayOutOfReach {
+        /// How far away a day may be.
+        reach_days: u32,
     },
     /// No slot of the service starts then (`S0-26`).
     #[error("no slot of this service starts then")]

@@ -112,7 +112,8 @@ macro_rules! texts {
 texts! {
     /// A person's name (`S2-40`: required, 2–255).
     PersonName("name", 2..=255);
-    /// An email address: one `@`, a dotted domain, no spaces or quotes; lower case (`S2-40`).
+    /// An email address: one `@`, a dotted domain, no spaces or quotes; lower case (`S2-40`). An internationalised
+    /// domain is in its ASCII form (`xn--…`), however it was written: one address is one account.
     /// Deliberately narrower than RFC 5321: quoted local parts are refused.
     EmailAddress("email", 3..=254, |text| check_email(text));
     /// A telephone number (`S3-12`: at most 20): digits, spaces and `+-().`.
@@ -169,6 +170,15 @@ fn check_email(text: String) -> Result<String, InvalidText> {
     let wrong = InvalidText::Form { what: "email", form: "an address such as ana@example.com" };
     let text = text.to_lowercase();
     let (local, domain) = text.rsplit_once('@').ok_or(wrong.clone())?;
+    // Letters, with their accents apart or not. What nobody sees would be passed over, and pictures are let through.
+    let written = |c: char| {
+        c.is_alphanumeric() || matches!(c, '-' | '.' | '\u{3002}' | '\u{300}'..='\u{36f}')
+    };
+    if !domain.chars().all(written) {
+        return Err(wrong);
+    }
+    let domain = idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::STD3)
+        .map_err(|_| wrong.clone())?;
     let local_ok = !local.is_empty()
         && local.len() <= 64
         && !local.starts_with('.')
@@ -180,10 +190,19 @@ fn check_email(text: String) -> Result<String, InvalidText> {
             && label.len() <= 63
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };
     let domain_ok = domain.contains('.') && domain.split('.').all(label_ok);
-    if local_ok && domain_ok { Ok(text) } else { Err(wrong) }
+    if !local_ok || !domain_ok {
+        return Err(wrong);
+    }
+    let address = format!("{local}@{domain}");
+    // In ASCII a domain is longer than it was.
+    let (min, max) = EmailAddress::LENGTH;
+    if address.chars().count() > max {
+        return Err(InvalidText::Length { what: "email", min, max });
+    }
+    Ok(address)
 }
 
 fn check_ip(text: String) -> Result<String, InvalidText> {
@@ -255,6 +274,29 @@ mod tests {
         ] {
             assert!(wrong.parse::<EmailAddress>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_internationalised_domain_is_one_address_however_it_is_written() {
+        let of = |text: &str| text.parse::<EmailAddress>();
+        let ascii = of("ana@xn--salo-ioa.example").unwrap();
+        for same in
+            ["ana@sal\u{e3}o.example", "Ana@SAL\u{c3}O.example", "ana@sala\u{303}o\u{3002}example"]
+        {
+            assert_eq!(of(same).unwrap(), ascii, "{same}");
+        }
+        // Local parts are the mail server's own business.
+        assert_ne!(of("an\u{e1}@example.com").unwrap(), of("ana@example.com").unwrap());
+        for wrong in [
+            "a@\u{fdd0}.example",
+            "a@b\u{200b}.example",
+            "a@b\u{ad}c.example",
+            "a@\u{1f600}.example",
+        ] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
+        }
+        let long = format!("a@{}com", "\u{e3}bcdefgh.".repeat(25));
+        assert!(long.chars().count() <= 254 && of(&long).is_err());
     }
 
     #[test]

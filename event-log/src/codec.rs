@@ -105,13 +105,14 @@ pub(crate) fn decode(
     upcasters: &Upcasters,
 ) -> Result<Event, CodecError> {
     let RawEvent { stream, sequence, event_type, event_version, payload, .. } = raw;
-    let upcast = upcasters.upcast(*stream, *sequence, event_type, event_version, payload)?;
-    let payload = upcast.as_deref().unwrap_or(payload);
+    let opened;
+    let mut payload = *payload;
     if sealing::has_marker(payload) {
-        let opened = sealing::open(payload, *stream, keys, false)?;
-        return Ok(Event::from_payload_str(stream.kind, &opened)?);
+        opened = sealing::open(payload, *stream, keys, false)?;
+        payload = &opened;
     }
-    Ok(Event::from_payload_str(stream.kind, payload)?)
+    let upcast = upcasters.upcast(*stream, *sequence, event_type, event_version, payload)?;
+    Ok(Event::from_payload_str(stream.kind, upcast.as_deref().unwrap_or(payload))?)
 }
 
 /// The subjects whose keys are needed to read these payloads.

@@ -52,6 +52,8 @@ pub struct Origin {
     pub actor: Actor,
     /// The client's key for retries.
     pub idempotency: Option<Idempotency>,
+    /// The version the target must have (`If-Match`). A retry of what was done by then is answered all the same.
+    pub if_match: Option<Version>,
     /// What all commands and events of one cause share; the trace if `None`.
     pub correlation: Option<String>,
     /// The event that caused this command, if a reactor sends it.
@@ -70,6 +72,7 @@ impl Origin {
         Self {
             actor,
             idempotency: None,
+            if_match: None,
             correlation: None,
             causation: None,
             trace: trace.into(),
@@ -250,10 +253,10 @@ impl<'a, C: Command> Run<'a, C> {
         let nothing = World::default();
         // The target is needed for the command's id, and that for its mint: nothing of this mint is kept.
         let target = |mint| {
-            let facts = facts(log, &origin.actor, mint, now, &nothing);
+            let facts = facts(log, origin, mint, now, &nothing);
             command.target(&View::new(&facts))
         };
-        let Target { slot, name } = target(Mint::new(crate::keys::random_bytes()));
+        let Target { slot, name, stream: _ } = target(Mint::new(crate::keys::random_bytes()));
         let (id, fingerprint) = match &origin.idempotency {
             None => (append::fresh_command_id(slot, now), CommandRow::NO_KEY),
             Some(Idempotency { key, fingerprint }) => {
@@ -323,7 +326,7 @@ impl<'a, C: Command> Run<'a, C> {
     fn decide(&self) -> (Result<C::Outcome, Stop>, Changes) {
         let now = self.log.clock().now();
         let now = self.world.last_recorded().map_or(now, |last| now.max(last));
-        let facts = facts(self.log, &self.origin.actor, self.mint.clone(), now, &self.world);
+        let facts = facts(self.log, self.origin, self.mint.clone(), now, &self.world);
         let view = View::new(&facts);
         let verdict = command::run(self.command, &view);
         (verdict, view.into_changes())
@@ -494,8 +497,16 @@ impl<'a, C: Command> Run<'a, C> {
             begun: _,
             missing_claims: _,
         } = changes;
-        let Origin { actor, idempotency: _, correlation, causation, trace, ip, user_agent } =
-            self.origin;
+        let Origin {
+            actor,
+            idempotency: _,
+            if_match: _,
+            correlation,
+            causation,
+            trace,
+            ip,
+            user_agent,
+        } = self.origin;
         let roles = match actor {
             Actor::Account { roles, .. } => {
                 roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(",")
@@ -566,14 +577,15 @@ impl<'a, C: Command> Run<'a, C> {
 
 fn facts<'a>(
     log: &'a EventLog,
-    actor: &'a Actor,
+    origin: &'a Origin,
     mint: Mint,
     now: Instant,
     world: &'a World,
 ) -> Facts<'a> {
     Facts {
         now,
-        actor,
+        actor: &origin.actor,
+        if_match: origin.if_match,
         mint,
         claims_by: &log.core.keys,
         streams: &world.streams,

@@ -17,7 +17,7 @@ pub(crate) type State = Arc<dyn Any + Send + Sync>;
 
 /// The form snapshots are written in. Raise it whenever an aggregate's fields change: snapshots of another
 /// form are not read, and replaced when their stream is next loaded.
-pub(crate) const SNAPSHOT_FORM: &str = "2";
+pub(crate) const SNAPSHOT_FORM: &str = "3";
 
 macro_rules! kinds {
     ($($kind:ident),* $(,)?) => {
@@ -64,4 +64,73 @@ const KIND_DECIDES: &str = "a stream's kind decides its aggregate's type";
 /// The aggregate in a state.
 pub(crate) fn downcast<A: Aggregate>(state: State) -> Arc<A> {
     state.downcast::<A>().expect(KIND_DECIDES)
+}
+
+#[cfg(test)]
+mod tests {
+    //! A snapshot is read by whatever program comes after: what this one writes stands in `event-log/snapshots`, one file
+    //! per aggregate, as its state after each of its golden events.
+
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use serde::{Deserialize, Serialize};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A file of `event-log/snapshots`.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Golden {
+        form: String,
+        /// By the event's name.
+        after: BTreeMap<String, Value>,
+    }
+
+    /// What this program writes, for an aggregate that all its golden events happened to, one after the other.
+    fn written(kind: StreamKind, folder: &Path) -> Golden {
+        let (mut state, mut after) = (fresh(kind), BTreeMap::new());
+        for (_, name, version) in Event::all_kinds().iter().filter(|(of, ..)| *of == kind) {
+            let path = folder.join(format!("golden/{}.{name}.{version}.json", kind.as_str()));
+            let event = Event::from_payload_str(kind, &std::fs::read_to_string(path).unwrap());
+            state = fold(kind, state, [event.unwrap()].iter());
+            let json = to_json(kind, &state).unwrap();
+            let again = to_json(kind, &from_json(kind, &json).unwrap()).unwrap();
+            assert_eq!(again, json, "{name}: a snapshot reads as it was written");
+            after.insert((*name).to_owned(), serde_json::from_str(&json).unwrap());
+        }
+        Golden { form: SNAPSHOT_FORM.to_owned(), after }
+    }
+
+    #[test]
+    fn a_state_of_another_form_has_another_number() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let write = std::env::var("GOLDEN").is_ok_and(|wanted| wanted == "write");
+        for kind in StreamKind::ALL {
+            let path = folder.join(format!("snapshots/{}.json", kind.as_str()));
+            let now = written(kind, folder);
+            let golden = std::fs::read_to_string(&path).ok();
+            let golden: Option<Golden> = golden.map(|text| serde_json::from_str(&text).unwrap());
+            if let Some(golden) = golden.as_ref().filter(|golden| golden.form == SNAPSHOT_FORM) {
+                for (event, state) in &golden.after {
+                    let message = "raise SNAPSHOT_FORM in event-log/src/kinds.rs: this program would \
+                                   misread what the one before it wrote";
+                    assert_eq!(
+                        now.after.get(event),
+                        Some(state),
+                        "{kind:?} after {event}: {message}"
+                    );
+                }
+            }
+            if golden.as_ref() != Some(&now) {
+                assert!(
+                    write,
+                    "GOLDEN=write cargo nextest run -p event-log writes {}",
+                    path.display()
+                );
+                let text = serde_json::to_string_pretty(&now).unwrap();
+                std::fs::write(&path, text + "\n").unwrap();
+            }
+        }
+    }
 }

@@ -260,7 +260,7 @@ impl EventLog {
         clock: Arc<dyn Clock>,
         options: LogOptions,
     ) -> Result<Self, LogError> {
-        Self::open_with(pool, master, clock, options, upcast::upcasters()).await
+        Self::open_with(pool, master, clock, options, Upcasters::current()).await
     }
 
     /// As [`EventLog::open`], with upcasters of the caller's.
@@ -348,6 +348,17 @@ impl EventLog {
     /// The heads of all partitions that have events.
     pub async fn heads(&self) -> Result<PositionToken, LogError> {
         Self::heads_of(&self.core).await
+    }
+
+    /// When the last event of all was recorded, by the log's own clock: whatever is appended after this call was asked
+    /// is recorded later. An append that is under way, its instant taken and not committed, is waited for; its heads
+    /// are locked in the order in which everybody locks them.
+    pub async fn recorded_until(&self) -> Result<Instant, LogError> {
+        let query = sqlx::query_scalar(
+            "SELECT max(recorded_at) FROM
+                 (SELECT recorded_at FROM heads ORDER BY partition FOR SHARE) AS heads",
+        );
+        self.core.bounded(query.fetch_one(&self.core.pool)).await
     }
 
     pub(crate) async fn heads_of(core: &Core) -> Result<PositionToken, LogError> {

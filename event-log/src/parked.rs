@@ -68,23 +68,6 @@ pub async fn park(
     Ok(())
 }
 
-/// Whether a document is parked.
-pub async fn is_parked(
-    pool: &PgPool,
-    projector: &str,
-    partition: Partition,
-    document: &str,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM parked WHERE partition = $1 AND projector = $2 AND document = $3)",
-    )
-    .bind(small(partition))
-    .bind(projector)
-    .bind(document)
-    .fetch_one(pool)
-    .await
-}
-
 /// The documents of a partition that are parked.
 pub async fn documents(
     connection: &mut PgConnection,

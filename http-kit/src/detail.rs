@@ -120,8 +120,8 @@ const FORMS: &[(&str, &str)] = &[
     ("be a name that is not reserved", "um nome que não seja reservado"),
     ("be an IANA name such as America/Sao_Paulo", "um nome IANA como America/Sao_Paulo"),
     (
-        "be an ISO 4217 code of three capital letters",
-        "um código ISO 4217 de três letras maiúsculas",
+        "be an ISO 4217 code of three capital letters, of a currency in use",
+        "um código ISO 4217 de três letras maiúsculas, de uma moeda em uso",
     ),
     (
         "be an RFC 3339 instant such as 2026-03-02T13:00:00Z, from 1970 to 2200",

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, NaiveDate, Timelike, Utc};
 use domain::Instant;
+use domain::aggregate::Version;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -65,6 +66,8 @@ pub struct Sent {
     pub origin: RequestOrigin,
     /// The key that makes a retry safe, if the client sent one.
     pub key: Option<IdempotencyKey>,
+    /// The version that what is to be changed must have (`If-Match`).
+    pub if_match: Option<Version>,
     /// SHA-256 of method, path and raw body: the same key must come with the same fingerprint.
     pub fingerprint: [u8; 32],
 }
@@ -76,6 +79,7 @@ impl<S: Send + Sync, P: Payload> FromRequest<S> for Submission<P> {
         let (mut parts, body) = request.into_parts();
         let Ok(origin) = RequestOrigin::from_request_parts(&mut parts, &()).await;
         let key = IdempotencyKey::of(&parts.headers)?;
+        let if_match = crate::headers::if_match(&parts.headers)?;
         P::accepts(&parts.headers, body.is_end_stream())?;
         let limit = parts.extensions.get::<BodyLimit>().map_or(BODY_MAX_BYTES, |limit| limit.0);
         let body = read(body, limit).await?;
@@ -87,7 +91,7 @@ impl<S: Send + Sync, P: Payload> FromRequest<S> for Submission<P> {
             .chain_update([0])
             .chain_update(&body)
             .finalize();
-        let sent = Sent { origin, key, fingerprint: fingerprint.into() };
+        let sent = Sent { origin, key, if_match, fingerprint: fingerprint.into() };
         Ok(Self { body: P::parse(&body)?, sent })
     }
 }

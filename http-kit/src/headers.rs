@@ -135,31 +135,24 @@ pub fn etag(version: Version) -> String {
     format!("\"v{version}\"")
 }
 
-/// The version `If-Match` asks for; `None` without one, or with `*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IfMatch(pub Option<Version>);
-
-impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get(IF_MATCH) else { return Ok(Self(None)) };
-        let text = value.to_str().unwrap_or_default().trim();
-        if text == "*" {
-            return Ok(Self(None));
-        }
-        let digits = text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"'));
-        let version = digits
-            .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|digits| digits.parse().ok());
-        match version {
-            Some(version) => Ok(Self(Some(version))),
-            None => Err(Problem::field(
-                Kind::InvalidHeader,
-                "If-Match",
-                "expected an entity tag such as \"v3\"",
-            )),
-        }
+/// The version `If-Match` asks for; `None` without one, or with `*`: everything a command may find has a version.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    let version = match text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')) {
+        None if text == "*" => Some(None),
+        None => None,
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok().map(Some),
+        Some(_) => None,
+    };
+    match (version, values.next()) {
+        (Some(version), None) => Ok(version),
+        (Some(_) | None, _) => Err(Problem::field(
+            Kind::InvalidHeader,
+            "If-Match",
+            "expected one entity tag such as \"v3\"",
+        )),
     }
 }
 
@@ -192,8 +185,9 @@ mod tests {
     fn app() -> Router {
         Router::new().route(
             "/",
-            get(|IfMatch(version): IfMatch, After(after): After| async move {
-                (At(after), Tag(version.unwrap_or_default()), "ok")
+            get(|headers: HeaderMap, After(after): After| async move {
+                let version = if_match(&headers)?;
+                Ok::<_, Problem>((At(after), Tag(version.unwrap_or_default()), "ok"))
             }),
         )
     }
@@ -219,6 +213,9 @@ mod tests {
             ("Pontual-After", "x"),
             ("Pontual-After", "1:9223372036854775808"),
             ("If-Match", "v1"),
+            ("If-Match", ""),
+            ("If-Match", "\"v1\", \"v2\""),
+            ("If-Match", "W/\"v1\""),
             ("If-Match", "\"v-1\""),
             ("If-Match", "\"v+1\""),
             ("If-Match", "\"v99999999999999999999\""),

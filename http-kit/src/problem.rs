@@ -17,10 +17,13 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use domain::aggregate::Version;
 use domain::command::ClaimKind;
 use domain::locale::Locale;
 use domain::{Instant, Refusal};
-use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -28,6 +31,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use crate::detail;
+use crate::headers::etag;
 
 /// The media type of every failure.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -200,6 +204,10 @@ kinds! {
     BeyondHorizon = "beyond-horizon", UNPROCESSABLE_ENTITY,
         "Data distante demais" / "Beyond the horizon",
         "O prestador ainda não aceita reservas para essa data." / "The provider does not take bookings that far ahead.";
+    /// The day of an override is too far from today.
+    DayOutOfReach = "day-out-of-reach", UNPROCESSABLE_ENTITY,
+        "Dia distante demais" / "Day out of reach",
+        "Este dia está distante demais de hoje para ser alterado." / "This day is too far from today to be changed.";
     /// No slot of the service starts then (`S0-26`).
     OutsideHours = "outside-hours", UNPROCESSABLE_ENTITY,
         "Fora do horário de atendimento" / "Outside working hours",
@@ -279,6 +287,7 @@ struct Inner {
     alternatives: Option<Vec<String>>,
     extensions: Map<String, Value>,
     retry_after_seconds: Option<u64>,
+    tag: Option<Version>,
 }
 
 impl From<Kind> for Problem {
@@ -294,6 +303,7 @@ impl From<Kind> for Problem {
             alternatives: None,
             extensions: Map::new(),
             retry_after_seconds,
+            tag: None,
         }))
     }
 }
@@ -373,7 +383,7 @@ impl Problem {
 
     /// The answer, in a language, with the request's trace id.
     pub(crate) fn render(&self, locale: Locale, trace: Option<&str>) -> Response {
-        let Inner { kind, detail, errors, alternatives, extensions, retry_after_seconds } =
+        let Inner { kind, detail, errors, alternatives, extensions, retry_after_seconds, tag } =
             &*self.0;
         let kind = *kind;
         let document = ProblemDocument {
@@ -403,6 +413,9 @@ impl Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(*seconds));
+        }
+        if let Some(tag) = tag.and_then(|version| HeaderValue::try_from(etag(version)).ok()) {
+            headers.insert(ETAG, tag);
         }
         if let Some(challenge) = challenge(kind) {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -450,6 +463,9 @@ impl From<Refusal> for Problem {
             Refusal::NotFound(what) => Self::from(Kind::NotFound).with_detail(no_such(what)),
             Refusal::EmailNotConfirmed => Kind::EmailNotConfirmed.into(),
             Refusal::InvalidCredentials => Kind::InvalidCredentials.into(),
+            Refusal::PasswordRequired => {
+                Self::field(Kind::InvalidInput, "/password", "is required")
+            }
             Refusal::AccountDeactivated => Kind::AccountDeactivated.into(),
             Refusal::InvalidLink => Kind::InvalidLink.into(),
             Refusal::SessionEnded => Kind::SessionEnded.into(),
@@ -457,6 +473,11 @@ impl From<Refusal> for Problem {
             Refusal::Claimed(ClaimKind::Email) => Kind::EmailTaken.into(),
             Refusal::Claimed(ClaimKind::Slug) => Kind::SlugTaken.into(),
             Refusal::Claimed(ClaimKind::Shop) => Kind::ShopExists.into(),
+            Refusal::AnotherVersion { current } => {
+                let mut problem = Self::from(Kind::PreconditionFailed);
+                problem.0.tag = current;
+                problem
+            }
             Refusal::LimitReached { what, limit } => Self::from(Kind::LimitReached)
                 .with_detail(Text::new(
                     format!("O máximo é {limit} {}.", plural_pt(what)),
@@ -481,6 +502,12 @@ impl From<Refusal> for Problem {
                     format!("The provider takes bookings up to {horizon_days} days ahead."),
                 ))
                 .with("horizon_days", horizon_days),
+            Refusal::DayOutOfReach { reach_days } => Self::from(Kind::DayOutOfReach)
+                .with_detail(Text::new(
+                    format!("Só dias a até {reach_days} dias de hoje podem ser alterados."),
+                    format!("Only days within {reach_days} days of today can be changed."),
+                ))
+                .with("reach_days", reach_days),
             Refusal::OutsideHours => Kind::OutsideHours.into(),
             Refusal::OwnAppointment => Kind::OwnAppointment.into(),
             Refusal::TooLate { window_minutes } => Self::from(Kind::TooLate)
@@ -522,6 +549,7 @@ fn plural_pt(what: &str) -> &str {
     match what {
         "services" => "serviços",
         "overrides" => "dias alterados",
+        "sockets" => "conexões abertas",
         other => other,
     }
 }
@@ -606,6 +634,10 @@ impl utoipa::IntoResponses for CommandProblems {
                 409,
                 "a conflict with what is true now: slot-taken, slug-taken, too-late, wrong-status…",
             ),
+            (
+                412,
+                "precondition-failed: it is at another version than If-Match names; ETag says at which",
+            ),
             (413, "payload-too-large"),
             (415, "unsupported-media-type"),
             (422, "invalid-input, idempotency-key-reused, slot-in-past, outside-hours…"),
@@ -680,5 +712,6 @@ mod tests {
         );
         assert_eq!(header(Kind::Busy, RETRY_AFTER).unwrap(), "1");
         assert_eq!(header(Kind::NotFound, RETRY_AFTER), None);
+        assert_eq!(header(Kind::PreconditionFailed, ETAG), None);
     }
 }

@@ -74,8 +74,8 @@ pub struct ServiceName {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
     id: ServiceId,
-    /// Its name when it was booked.
-    name: String,
+    /// Its name when it was booked; `null` once the shop's owner was erased.
+    name: Option<String>,
 }
 
 impl From<AppointmentRow> for AppointmentBody {
@@ -86,7 +86,7 @@ impl From<AppointmentRow> for AppointmentBody {
             id: row.id,
             provider_id: row.provider,
             client_id: row.client,
-            service: ServiceName { id: row.service, name: row.service_name.into() },
+            service: ServiceName { id: row.service, name: row.service_name.map(Into::into) },
             status: row.status,
             status_reason: row.status_reason.map(Into::into),
             start: row.slot.start,

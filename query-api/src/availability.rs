@@ -18,8 +18,8 @@ use domain::agenda::Agenda;
 use domain::hours::Zone;
 use domain::ids::{AgendaId, Id, ProviderId, ServiceId};
 use domain::position::{Position, PositionToken};
-use domain::provider::{Provider, Service};
-use domain::slots::Span;
+use domain::provider::Provider;
+use domain::slots::{Measure, Span};
 use http_kit::extract::{Date, Query, Rendered};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem};
@@ -149,8 +149,7 @@ pub async fn available_times(
     if let Some(answer) = state.answers.get(question, &asked.availability, now) {
         return Ok(answer);
     }
-    let service = asked.service(params.service_id)?;
-    let measure = service.measure();
+    let measure = asked.service(params.service_id)?;
     let slots =
         asked.retry(&state, |availability| availability.free_slots(&measure, day, now)).await?;
     let zone = asked.availability.schedule().schedule.zone;
@@ -161,7 +160,7 @@ pub async fn available_times(
     };
     let answer = Rendered::of(&TimesBody {
         provider_id,
-        service_id: service.id,
+        service_id: measure.service,
         day,
         time_zone: zone.name(),
         slots: slots.into_iter().map(slot).collect(),
@@ -187,14 +186,13 @@ pub async fn available_days(
     if let Some(answer) = state.answers.get(question, &asked.availability, now) {
         return Ok(answer);
     }
-    let service = asked.service(params.service_id)?;
-    let measure = service.measure();
+    let measure = asked.service(params.service_id)?;
     let days = asked
         .retry(&state, |availability| availability.free_days(&measure, first, last, now))
         .await?;
     let answer = Rendered::of(&DaysBody {
         provider_id,
-        service_id: service.id,
+        service_id: measure.service,
         time_zone: asked.availability.schedule().schedule.zone.name(),
         days,
     })?;
@@ -311,13 +309,7 @@ impl Asked {
                 let at_least = *head.insert(head_of(state, wanted).await?);
                 let loaded = state.log.load_at_least::<Provider>(provider, at_least).await;
                 let loaded = loaded.map_err(|error| Problem::unavailable(&error))?;
-                if loaded.state.open().is_err() {
-                    return Err(Kind::NotFound.into());
-                }
-                let doc = ScheduleDoc {
-                    schedule: loaded.state.schedule.clone(),
-                    services: loaded.state.services.values().cloned().collect(),
-                };
+                let doc = ScheduleDoc::of(&loaded.state).ok_or(Kind::NotFound)?;
                 if cache_is_there {
                     let number = loaded.last.map_or(0, |at| at.number);
                     let write = CacheWrite::schedule(provider, number, Some(doc.clone()));
@@ -330,16 +322,16 @@ impl Asked {
     }
 
     /// The service that was asked for, or the only one.
-    fn service(&self, wanted: Option<ServiceId>) -> Result<Service, Problem> {
+    fn service(&self, wanted: Option<ServiceId>) -> Result<Measure, Problem> {
         let services = &self.availability.schedule().services;
         match wanted {
             Some(id) => services
                 .iter()
-                .find(|service| service.id == id)
-                .cloned()
+                .find(|measure| measure.service == id)
+                .copied()
                 .ok_or(Kind::NotFound.into()),
             None => match services.as_slice() {
-                [only] => Ok(only.clone()),
+                [only] => Ok(*only),
                 [] => Err(Kind::NotFound.into()),
                 _ => Err(Problem::field(
                     Kind::InvalidQuery,

@@ -135,6 +135,7 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(availability::available_times))
         .routes(routes!(services::provider_services))
         .routes(routes!(services::own_services))
+        .routes(routes!(services::service))
         .routes(routes!(appointments::appointment))
         .routes(routes!(appointments::own_appointments))
         .routes(routes!(appointments::provider_day))

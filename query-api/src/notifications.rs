@@ -33,8 +33,8 @@ pub struct NotificationBody {
     provider_id: ProviderId,
     /// The other side's name; `null` once erased.
     other_party: Option<String>,
-    /// What was booked.
-    service_name: String,
+    /// What was booked; `null` once the shop's owner was erased.
+    service_name: Option<String>,
     /// When the appointment is, in UTC.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     start: Instant,
@@ -60,7 +60,7 @@ impl From<&Notification> for NotificationBody {
             appointment_id: content.appointment,
             provider_id: content.provider,
             other_party: content.other_name.as_ref().map(|name| name.as_str().to_owned()),
-            service_name: content.service_name.to_string(),
+            service_name: content.service_name.as_ref().map(ToString::to_string),
             start: content.start,
             previous_start: content.old_start,
             time_zone: content.zone.name(),

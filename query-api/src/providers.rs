@@ -6,6 +6,7 @@ use domain::ids::ProviderId;
 use domain::text::Slug;
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Json, Path};
+use http_kit::headers::Tag;
 use http_kit::paging::{List, PageParams, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
@@ -40,16 +41,17 @@ pub struct ProviderBody {
     created_at: Instant,
 }
 
-impl From<ProviderRow> for ProviderBody {
-    fn from(row: ProviderRow) -> Self {
-        Self {
+impl ProviderBody {
+    /// `None` once its owner was erased.
+    fn of(row: ProviderRow) -> Option<Self> {
+        Some(Self {
             id: row.id,
-            slug: row.slug,
+            slug: row.slug?,
             business_name: row.business_name.map(Into::into),
             time_zone: row.zone.name(),
             hourly_rate: row.hourly_rate,
             created_at: row.stamp.created_at,
-        }
+        })
     }
 }
 
@@ -83,7 +85,7 @@ pub async fn list_providers(
             page.map_err(table_problem)?
         }
     };
-    let items = page.items.into_iter().map(ProviderBody::from).collect();
+    let items = page.items.into_iter().filter_map(ProviderBody::of).collect();
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 
@@ -114,11 +116,14 @@ pub async fn own_profile(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
     Seen(after): Seen,
-) -> Result<Json<ProviderPage>, Problem> {
+) -> Result<(Tag, Json<ProviderPage>), Problem> {
     let account = rules::own(&actor)?;
     state.tables_after(&after).await?;
     let row = read_models::providers::of_account(state.log.pool(), account).await;
-    page_of(&state, row.map_err(table_problem)?.ok_or(Kind::NotFound)?).await
+    let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
+    // The services are of the same stream: their change is the shop's.
+    let tag = Tag(row.stamp.version);
+    Ok((tag, page_of(&state, row).await?))
 }
 
 pub(crate) async fn page_of(
@@ -126,5 +131,6 @@ pub(crate) async fn page_of(
     row: ProviderRow,
 ) -> Result<Json<ProviderPage>, Problem> {
     let services = services::of_provider(state, row.id).await?.items;
-    Ok(Json(ProviderPage { provider: row.into(), services }))
+    let provider = ProviderBody::of(row).ok_or(Kind::NotFound)?;
+    Ok(Json(ProviderPage { provider, services }))
 }

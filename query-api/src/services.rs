@@ -44,21 +44,22 @@ pub struct ServiceBody {
     capacity: u16,
 }
 
-impl From<ServiceRow> for ServiceBody {
-    fn from(row: ServiceRow) -> Self {
-        let offer = row.service.offer;
-        Self {
-            id: row.service.id,
-            provider_id: row.provider,
-            name: offer.name.into(),
-            description: offer.description.map(Into::into),
-            duration_minutes: offer.duration_minutes,
-            interval_minutes: offer.interval_minutes,
-            price: offer.price,
-            buffer_before_minutes: offer.buffer_before_minutes,
-            buffer_after_minutes: offer.buffer_after_minutes,
-            capacity: offer.capacity,
-        }
+impl ServiceBody {
+    /// `None` once the shop's owner was erased.
+    fn of(row: ServiceRow) -> Option<Self> {
+        let ServiceRow { provider, name, description, measure, price, removed: _, stamp: _ } = row;
+        Some(Self {
+            id: measure.service,
+            provider_id: provider,
+            name: name?.into(),
+            description: description.map(Into::into),
+            duration_minutes: measure.duration_minutes,
+            interval_minutes: measure.interval_minutes,
+            price,
+            buffer_before_minutes: measure.buffer_before_minutes,
+            buffer_after_minutes: measure.buffer_after_minutes,
+            capacity: measure.capacity,
+        })
     }
 }
 
@@ -77,6 +78,22 @@ pub async fn provider_services(
     let known = read_models::providers::by_id(state.log.pool(), provider).await;
     known.map_err(table_problem)?.ok_or(Kind::NotFound)?;
     of_provider(&state, provider).await.map(Json)
+}
+
+/// One service: where the `Location` of a new one leads.
+#[utoipa::path(
+    get, path = "/api/services/{id}", operation_id = "Service", tag = "services",
+    params(("id" = uuid::Uuid, Path, description = "The service")),
+    responses((status = 200, body = ServiceBody), QueryProblems)
+)]
+pub async fn service(
+    State(state): State<QueryState>,
+    Path(id): Path<ServiceId>,
+    Seen(after): Seen,
+) -> Result<Json<ServiceBody>, Problem> {
+    state.tables_after(&after).await?;
+    let row = read_models::services::by_id(state.log.pool(), id).await.map_err(table_problem)?;
+    Ok(Json(row.and_then(ServiceBody::of).ok_or(Kind::NotFound)?))
 }
 
 /// What the signed-in account's own shop offers (`S3-39`).
@@ -102,6 +119,6 @@ pub(crate) async fn of_provider(
     provider: ProviderId,
 ) -> Result<List<ServiceBody>, Problem> {
     let rows = read_models::services::of_provider(state.log.pool(), provider).await;
-    let items = rows.map_err(table_problem)?.into_iter().map(ServiceBody::from).collect();
+    let items = rows.map_err(table_problem)?.into_iter().filter_map(ServiceBody::of).collect();
     Ok(List { items, next_cursor: None })
 }

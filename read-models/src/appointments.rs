@@ -58,8 +58,8 @@ pub struct AppointmentRow {
     pub client: AccountId,
     /// What.
     pub service: ServiceId,
-    /// The service's name when it was booked.
-    pub service_name: ServiceName,
+    /// The service's name when it was booked; `None` once the shop's owner was erased.
+    pub service_name: Option<ServiceName>,
     /// When it is.
     pub slot: Span,
     /// The provider's zone when it was booked.
@@ -123,7 +123,7 @@ pub struct NewAppointment {
     /// What.
     pub service: ServiceId,
     /// The service's name.
-    pub service_name: ServiceName,
+    pub service_name: Option<ServiceName>,
     /// When.
     pub slot: Span,
     /// The provider's zone.
@@ -273,7 +273,11 @@ impl Table for Appointments {
         .bind(ids(|row| row.provider_account.uuid()))
         .bind(ids(|row| row.client.uuid()))
         .bind(ids(|row| row.service.uuid()))
-        .bind(rows.iter().map(|row| row.service_name.as_str()).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|row| row.service_name.as_ref().map(ServiceName::as_str))
+                .collect::<Vec<_>>(),
+        )
         .bind(rows.iter().map(|row| row.slot.start).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.slot.end).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.zone.name()).collect::<Vec<_>>())
@@ -458,6 +462,9 @@ pub async fn purge_person(
         "UPDATE appointments SET status_reason = NULL, reason_by = NULL
          WHERE (client_id = $1 OR provider_id = ANY (SELECT id FROM providers WHERE account_id = $1))
            AND status_reason IS NOT NULL AND COALESCE(reason_by, $1) = $1",
+        "UPDATE appointments SET service_name = NULL
+         WHERE provider_id = ANY (SELECT id FROM providers WHERE account_id = $1)
+           AND service_name IS NOT NULL",
     ] {
         sqlx::query(sql)
             .bind(account.uuid())
@@ -509,7 +516,7 @@ struct Raw {
     provider_account_id: Uuid,
     client_id: Uuid,
     service_id: Uuid,
-    service_name: String,
+    service_name: Option<String>,
     starts_at: Instant,
     ends_at: Instant,
     zone: String,
@@ -564,7 +571,7 @@ impl TryFrom<Raw> for AppointmentRow {
             provider_account: columns.id("provider_account_id", provider_account_id)?,
             client: columns.id("client_id", client_id)?,
             service: columns.id("service_id", service_id)?,
-            service_name: columns.text("service_name", service_name)?,
+            service_name: columns.optional("service_name", service_name)?,
             slot: Span { start: starts_at, end: ends_at },
             zone: columns.text("zone", zone)?,
             status: columns.text("status", status)?,

@@ -43,7 +43,7 @@ use chrono::NaiveDate;
 use domain::Instant;
 use domain::ids::{Id, ProviderId};
 use domain::position::{Partition, PartitionCount, PositionToken};
-use domain::provider::Service;
+use domain::provider::{Provider, Service};
 use domain::slots::{Measure, Schedule, Span, Taken};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -63,7 +63,16 @@ pub struct ScheduleDoc {
     /// Hours, overrides, policy.
     pub schedule: Schedule,
     /// What is offered.
-    pub services: Vec<Service>,
+    pub services: Vec<Measure>,
+}
+
+impl ScheduleDoc {
+    /// What a cache is to know of a shop; `None` when it cannot be booked.
+    pub fn of(provider: &Provider) -> Option<Self> {
+        provider.open().ok()?;
+        let services = provider.services.values().map(Service::measure).collect();
+        Some(Self { schedule: provider.schedule.clone(), services })
+    }
 }
 
 /// What is taken of a provider's UTC day.

@@ -5,11 +5,11 @@
 //! ([`Stage::Complete`]). A crash leaves the row at its stage, and that step is done again.
 
 use domain::Instant;
-use domain::ids::{AccountId, Id};
+use domain::ids::{AccountId, Id, ProviderId};
 use domain::position::PositionToken;
 use sqlx::{PgConnection, PgPool};
 
-use crate::table::{TableError, database};
+use crate::table::{Columns, TableError, database};
 use crate::{accounts, appointments, audit, providers, services, sessions};
 
 const TABLE: &str = "erasures";
@@ -102,6 +102,20 @@ pub async fn of_account(
     Ok(Some(ErasureRow { account, erased_at, stage, heads, completed_at }))
 }
 
+/// Whose erasure is under way, and how far it is: at most this many, the oldest first.
+pub async fn open(pool: &PgPool, most: i64) -> Result<Vec<(AccountId, String)>, TableError> {
+    let rows: Vec<(uuid::Uuid, String)> = sqlx::query_as(
+        "SELECT account_id, stage FROM erasures WHERE completed_at IS NULL
+         ORDER BY erased_at, account_id LIMIT $1",
+    )
+    .bind(most)
+    .fetch_all(pool)
+    .await
+    .map_err(database(TABLE))?;
+    let columns = Columns(TABLE);
+    rows.into_iter().map(|(id, stage)| Ok((columns.id("account_id", id)?, stage))).collect()
+}
+
 /// Goes on to a stage, and says what must be passed before the next; unless somebody else went on.
 pub async fn advance(
     pool: &PgPool,
@@ -127,8 +141,12 @@ pub async fn advance(
 }
 
 /// Takes an erased person out of every table that was made of the log, in one transaction. To be called once the
-/// projectors that feed them have passed the heads of the erasure: from then on they read nothing of the person.
-pub async fn purge_tables(pool: &PgPool, account: AccountId) -> Result<(), TableError> {
+/// projectors that feed them have passed the heads of the erasure: from then on they read nothing of the person. Gives the
+/// person's shops.
+pub async fn purge_tables(
+    pool: &PgPool,
+    account: AccountId,
+) -> Result<Vec<ProviderId>, TableError> {
     let mut transaction = pool.begin().await.map_err(database(TABLE))?;
     accounts::purge_person(&mut transaction, account).await?;
     sessions::forget_whose(&mut transaction, &[account]).await?;
@@ -136,5 +154,6 @@ pub async fn purge_tables(pool: &PgPool, account: AccountId) -> Result<(), Table
     let shops = providers::purge_person(&mut transaction, account).await?;
     services::forget_of(&mut transaction, &shops).await?;
     audit::purge_person(&mut transaction, account).await?;
-    transaction.commit().await.map_err(database(TABLE))
+    transaction.commit().await.map_err(database(TABLE))?;
+    Ok(shops)
 }

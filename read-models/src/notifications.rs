@@ -126,8 +126,8 @@ pub struct NewNotification {
     pub other: AccountId,
     /// What they are called; `None` once erased.
     pub other_name: Option<PartyName>,
-    /// What was booked.
-    pub service_name: ServiceName,
+    /// What was booked; `None` once the shop's owner was erased.
+    pub service_name: Option<ServiceName>,
     /// When it starts, or would have.
     pub start: Instant,
     /// When it was to start before it was moved.
@@ -268,9 +268,10 @@ pub trait NotificationFeed: Send + Sync + 'static {
     /// How many there are.
     async fn counts(&self, recipient: AccountId) -> Result<Counts, FeedError>;
 
-    /// Removes an account that was erased: its feed, and its name from the feeds of others. To be called once
-    /// the feed has passed the heads recorded at the erasure, so that nothing brings them back.
-    async fn purge(&self, account: AccountId) -> Result<(), FeedError>;
+    /// Removes an account that was erased: its feed, and from the feeds of others its name and what its shops called
+    /// what was booked. To be called once the feed has passed the heads recorded at the erasure, so that nothing
+    /// brings them back.
+    async fn purge(&self, account: AccountId, shops: &[ProviderId]) -> Result<(), FeedError>;
 }
 
 /// The sort key of a feed, and what its cursors hold.

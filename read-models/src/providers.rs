@@ -9,6 +9,7 @@ use domain::position::Partition;
 use domain::text::{BusinessName, Slug};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
+use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
 use crate::paging::{self, Page, PageLimit};
@@ -18,6 +19,8 @@ use crate::table::{
 };
 
 const TABLE: &str = "providers";
+/// The most characters of a name that lists are sorted by.
+const SORT_KEY_CHARS: usize = 255;
 const LIST: &str = "providers";
 
 macro_rules! select {
@@ -44,8 +47,8 @@ pub struct ProviderRow {
     pub id: ProviderId,
     /// Whose shop it is.
     pub account: AccountId,
-    /// Its name in URLs.
-    pub slug: Slug,
+    /// Its name in URLs; `None` once its owner was erased.
+    pub slug: Option<Slug>,
     /// Its name; `None` once its owner was erased.
     pub business_name: Option<BusinessName>,
     /// Its time zone.
@@ -62,8 +65,16 @@ impl ProviderRow {
     /// Where it stands in the list: by its name in lower case, then by id. `None` where it is not listed.
     pub fn list_key(&self) -> Option<(String, ProviderId)> {
         let name = self.business_name.as_ref().filter(|_| self.is_open)?;
-        Some((name.as_str().to_lowercase(), self.id))
+        Some((sort_key(name.as_str()), self.id))
     }
+}
+
+/// A name as lists are sorted by it: in lower case, without accents, so that Ávila stands beside Avila and not behind
+/// Zilda; cut, as what is decomposed may be longer and an index takes only so much. `migrations/0011_names_without_accents.sql` does the
+/// same to older rows.
+fn sort_key(name: &str) -> String {
+    let accent = |c: &char| ('\u{300}'..='\u{36f}').contains(c);
+    name.to_lowercase().nfd().filter(|c| !accent(c)).take(SORT_KEY_CHARS).collect()
 }
 
 /// What an event does to a provider's row.
@@ -74,7 +85,7 @@ pub enum ProviderChange {
         /// Whose it is.
         account: AccountId,
         /// Its name in URLs.
-        slug: Slug,
+        slug: Option<Slug>,
         /// Its name.
         business_name: Option<BusinessName>,
         /// What an hour costs.
@@ -96,7 +107,7 @@ pub enum ProviderChange {
         /// Whether it can.
         is_open: bool,
     },
-    /// It is closed for good: its owner was erased, and its name with them.
+    /// It is closed for good: its owner was erased, and what it was called with them.
     Closed,
     /// Something that shows nowhere in the row but in its version.
     Touched,
@@ -161,6 +172,7 @@ impl Table for Providers {
             ProviderChange::DoorsSet { is_open } => row.is_open = is_open,
             ProviderChange::Closed => {
                 row.is_open = false;
+                row.slug = None;
                 row.business_name = None;
             }
             ProviderChange::Touched => {}
@@ -187,8 +199,7 @@ impl Table for Providers {
         rows.iter().for_each(|row| stamps.push(&row.stamp));
         let names: Vec<Option<&str>> =
             rows.iter().map(|row| row.business_name.as_ref().map(BusinessName::as_str)).collect();
-        let sort_names: Vec<Option<String>> =
-            names.iter().map(|name| name.map(str::to_lowercase)).collect();
+        let sort_names: Vec<Option<String>> = names.iter().map(|name| name.map(sort_key)).collect();
         let (rates, currencies): (Vec<_>, Vec<_>) =
             rows.iter().map(|row| money_columns(row.hourly_rate)).unzip();
         let done = sqlx::query(
@@ -212,7 +223,7 @@ impl Table for Providers {
         .bind(stamps.positions)
         .bind(stamps.versions)
         .bind(rows.iter().map(|row| row.account.uuid()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.slug.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.slug.as_ref().map(Slug::as_str)).collect::<Vec<_>>())
         .bind(names)
         .bind(sort_names)
         .bind(rows.iter().map(|row| row.zone.name()).collect::<Vec<_>>())
@@ -235,7 +246,7 @@ pub async fn purge_person(
     account: AccountId,
 ) -> Result<Vec<ProviderId>, TableError> {
     let shops: Vec<Uuid> = sqlx::query_scalar(
-        "UPDATE providers SET business_name = NULL, sort_name = NULL WHERE account_id = $1
+        "UPDATE providers SET slug = NULL, business_name = NULL, sort_name = NULL WHERE account_id = $1
          RETURNING id",
     )
     .bind(account.uuid())
@@ -323,7 +334,7 @@ pub(crate) fn page(rows: Vec<ProviderRow>, limit: PageLimit) -> Page<ProviderRow
 struct Raw {
     id: Uuid,
     account_id: Uuid,
-    slug: String,
+    slug: Option<String>,
     business_name: Option<String>,
     zone: String,
     hourly_rate_minor: Option<i64>,
@@ -355,7 +366,7 @@ impl TryFrom<Raw> for ProviderRow {
         Ok(Self {
             id: columns.id("id", id)?,
             account: columns.id("account_id", account_id)?,
-            slug: columns.text("slug", slug)?,
+            slug: columns.optional("slug", slug)?,
             business_name: columns.optional("business_name", business_name)?,
             zone: columns.text("zone", zone)?,
             hourly_rate: columns.money(
@@ -366,5 +377,25 @@ impl TryFrom<Raw> for ProviderRow {
             is_open,
             stamp: columns.stamp(stamp)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accents_do_not_count_in_lists_and_other_scripts_keep_their_marks() {
+        let mut names =
+            ["Zilda", "Átila", "avila", "Ávila", "Çá e Lá", "Cabelo", "Édipo", "Eva", "Über"];
+        names.sort_by_key(|name| sort_key(name));
+        assert_eq!(
+            names,
+            ["Átila", "avila", "Ávila", "Çá e Lá", "Cabelo", "Édipo", "Eva", "Über", "Zilda"]
+        );
+        assert_eq!(sort_key("A\u{301}VILA"), "avila", "however the accent was typed");
+        assert_eq!(sort_key("हिन्दी"), "हिन्दी");
+        // Each of these is three characters of four bytes.
+        assert!(sort_key(&"\u{1d160}".repeat(255)).len() <= 4 * SORT_KEY_CHARS);
     }
 }

@@ -2,8 +2,10 @@
 //! a tombstone, so that an older write cannot bring the service back.
 
 use domain::ids::{Id, ProviderId, ServiceId};
-use domain::provider::{Offer, Provider, Service};
-use serde::{Deserialize, Serialize};
+use domain::money::Money;
+use domain::provider::{Provider, Service};
+use domain::slots::Measure;
+use domain::text::{Description, ServiceName};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -32,17 +34,32 @@ pub struct Services;
 pub type ServiceWrites = Writes<Services>;
 
 /// A service and whose it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServiceRow {
     /// Who offers it.
     pub provider: ProviderId,
-    /// What it is.
-    #[serde(flatten)]
-    pub service: Service,
+    /// What it is called; `None` once the shop's owner was erased: then it is not listed.
+    pub name: Option<ServiceName>,
+    /// More about it.
+    pub description: Option<Description>,
+    /// Which it is, and how long it takes.
+    pub measure: Measure,
+    /// Its own price.
+    pub price: Option<Money>,
     /// Whether it is offered no longer.
     pub removed: bool,
     /// The events behind it; the version is the provider's.
     pub stamp: RowStamp,
+}
+
+impl ServiceRow {
+    /// Takes on what a provider's event says.
+    fn set(&mut self, service: &Service) {
+        self.name = service.name.known().cloned();
+        self.description = service.description.as_ref().and_then(|text| text.known()).cloned();
+        self.measure = service.measure();
+        self.price = service.price;
+    }
 }
 
 /// What an event does to a service's row.
@@ -78,7 +95,17 @@ impl Table for Services {
     fn begin(_: ServiceId, stamp: RowStamp, change: ServiceChange) -> Option<ServiceRow> {
         match change {
             ServiceChange::Added { provider, service } => {
-                Some(ServiceRow { provider, service, removed: false, stamp })
+                let mut row = ServiceRow {
+                    provider,
+                    name: None,
+                    description: None,
+                    measure: service.measure(),
+                    price: None,
+                    removed: false,
+                    stamp,
+                };
+                row.set(&service);
+                Some(row)
             }
             ServiceChange::Changed(_) | ServiceChange::Removed => None,
         }
@@ -87,10 +114,10 @@ impl Table for Services {
     fn change(row: &mut ServiceRow, change: ServiceChange) {
         match change {
             ServiceChange::Added { provider: _, service } => {
-                row.service = service;
+                row.set(&service);
                 row.removed = false;
             }
-            ServiceChange::Changed(service) => row.service = service,
+            ServiceChange::Changed(service) => row.set(&service),
             ServiceChange::Removed => row.removed = true,
         }
     }
@@ -104,21 +131,21 @@ impl Table for Services {
             .fetch_all(connection)
             .await
             .map_err(database(TABLE))?;
-        Ok(read(rows)?.into_iter().map(|row| (row.service.id, row)).collect())
+        Ok(read(rows)?.into_iter().map(|row| (row.measure.service, row)).collect())
     }
 
     async fn upsert(connection: &mut PgConnection, rows: &[ServiceRow]) -> Result<u64, TableError> {
         let mut stamps = StampColumns::default();
         rows.iter().for_each(|row| stamps.push(&row.stamp));
         let (prices, currencies): (Vec<_>, Vec<_>) =
-            rows.iter().map(|row| money_columns(row.service.offer.price)).unzip();
-        let minutes = |of: fn(&Offer) -> u16| -> Vec<i32> {
-            rows.iter().map(|row| of(&row.service.offer).into()).collect()
+            rows.iter().map(|row| money_columns(row.price)).unzip();
+        let minutes = |of: fn(&Measure) -> u16| -> Vec<i32> {
+            rows.iter().map(|row| of(&row.measure).into()).collect()
         };
-        let descriptions: Vec<Option<&str>> = rows
-            .iter()
-            .map(|row| row.service.offer.description.as_ref().map(|text| text.as_str()))
-            .collect();
+        let names: Vec<Option<&str>> =
+            rows.iter().map(|row| row.name.as_ref().map(ServiceName::as_str)).collect();
+        let descriptions: Vec<Option<&str>> =
+            rows.iter().map(|row| row.description.as_ref().map(Description::as_str)).collect();
         let done = sqlx::query(
             "INSERT INTO services AS t (id, partition, position, version, provider_id, name,
                  description, duration_minutes, interval_minutes, buffer_before_minutes,
@@ -141,18 +168,18 @@ impl Table for Services {
                  created_at = excluded.created_at, updated_at = excluded.updated_at
              WHERE t.position < excluded.position",
         )
-        .bind(rows.iter().map(|row| row.service.id.uuid()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.measure.service.uuid()).collect::<Vec<_>>())
         .bind(stamps.partitions)
         .bind(stamps.positions)
         .bind(stamps.versions)
         .bind(rows.iter().map(|row| row.provider.uuid()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.service.offer.name.as_str()).collect::<Vec<_>>())
+        .bind(names)
         .bind(descriptions)
-        .bind(minutes(|offer| offer.duration_minutes))
-        .bind(minutes(|offer| offer.interval_minutes))
-        .bind(minutes(|offer| offer.buffer_before_minutes))
-        .bind(minutes(|offer| offer.buffer_after_minutes))
-        .bind(minutes(|offer| offer.capacity))
+        .bind(minutes(|measure| measure.duration_minutes))
+        .bind(minutes(|measure| measure.interval_minutes))
+        .bind(minutes(|measure| measure.buffer_before_minutes))
+        .bind(minutes(|measure| measure.buffer_after_minutes))
+        .bind(minutes(|measure| measure.capacity))
         .bind(prices)
         .bind(currencies)
         .bind(rows.iter().map(|row| row.removed).collect::<Vec<_>>())
@@ -165,9 +192,6 @@ impl Table for Services {
     }
 }
 
-/// What a service of a shop that is closed for good is called.
-const NAMELESS: &str = "—";
-
 /// Empties what the services of shops that are closed for good said, in the projector's transaction: their owners were
 /// erased.
 pub async fn forget_of(
@@ -178,10 +202,9 @@ pub async fn forget_of(
         return Ok(());
     }
     sqlx::query(
-        "UPDATE services SET name = $2, description = NULL, removed = true WHERE provider_id = ANY($1)",
+        "UPDATE services SET name = NULL, description = NULL, removed = true WHERE provider_id = ANY($1)",
     )
     .bind(closed.iter().map(|id| id.uuid()).collect::<Vec<_>>())
-    .bind(NAMELESS)
     .execute(connection)
     .await
     .map_err(database(TABLE))?;
@@ -194,7 +217,7 @@ pub async fn of_provider(
     provider: ProviderId,
 ) -> Result<Vec<ServiceRow>, TableError> {
     let rows = sqlx::query_as(select!(
-        "WHERE provider_id = $1 AND NOT removed ORDER BY created_at, id LIMIT $2"
+        "WHERE provider_id = $1 AND NOT removed AND name IS NOT NULL ORDER BY created_at, id LIMIT $2"
     ))
     .bind(provider.uuid())
     .bind(i64::try_from(Provider::MAX_SERVICES).unwrap_or(i64::MAX))
@@ -216,7 +239,7 @@ pub async fn by_id(pool: &PgPool, id: ServiceId) -> Result<Option<ServiceRow>, T
 struct Raw {
     id: Uuid,
     provider_id: Uuid,
-    name: String,
+    name: Option<String>,
     description: Option<String>,
     duration_minutes: i32,
     interval_minutes: i32,
@@ -253,12 +276,10 @@ impl TryFrom<Raw> for ServiceRow {
             stamp,
         } = raw;
         let columns = Columns(TABLE);
-        let offer = Offer {
-            name: columns.text("name", name)?,
-            description: columns.optional("description", description)?,
+        let measure = Measure {
+            service: columns.id("id", id)?,
             duration_minutes: columns.number("duration_minutes", duration_minutes)?,
             interval_minutes: columns.number("interval_minutes", interval_minutes)?,
-            price: columns.money("price_minor", price_minor, price_currency)?,
             buffer_before_minutes: columns
                 .number("buffer_before_minutes", buffer_before_minutes)?,
             buffer_after_minutes: columns.number("buffer_after_minutes", buffer_after_minutes)?,
@@ -266,7 +287,10 @@ impl TryFrom<Raw> for ServiceRow {
         };
         Ok(Self {
             provider: columns.id("provider_id", provider_id)?,
-            service: Service { id: columns.id("id", id)?, offer },
+            name: columns.optional("name", name)?,
+            description: columns.optional("description", description)?,
+            measure,
+            price: columns.money("price_minor", price_minor, price_currency)?,
             removed,
             stamp: columns.stamp(stamp)?,
         })

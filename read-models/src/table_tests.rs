@@ -8,6 +8,7 @@ use domain::appointment::Status;
 use domain::hours::Zone;
 use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId, SessionId};
 use domain::locale::Locale;
+use domain::personal::Personal;
 use domain::position::Partition;
 use domain::provider::{Offer, Service};
 use domain::session::EndReason;
@@ -157,7 +158,7 @@ async fn what_was_erased_is_stored_as_null() {
 fn opened(account: u16, slug: &str, name: Option<&str>) -> ProviderChange {
     ProviderChange::Opened {
         account: id(account),
-        slug: slug.parse().unwrap(),
+        slug: Some(slug.parse().unwrap()),
         business_name: name.map(|name| name.parse().unwrap()),
         hourly_rate: None,
         zone: Zone::SAO_PAULO,
@@ -272,21 +273,34 @@ async fn the_provider_list_is_the_same_from_the_table_and_from_the_cached_heads(
 async fn a_removed_service_stays_removed_when_an_older_write_comes_again() {
     with_database(|pool| async move {
         let (shop, service): (ProviderId, ServiceId) = (id(2), id(4));
-        let offer: Offer = serde_json::from_str(
-            r#"{"name":"Corte","description":"with\ncare","duration_minutes":45,"interval_minutes":15,
-                "price":{"amount_minor":5000},"buffer_after_minutes":10,"capacity":3}"#,
-        )
-        .unwrap();
-        let cut = Service { id: service, offer };
-        let classic = Service { id: id(5), offer: Offer::classic(Locale::En) };
-        let added = |service: &Service| ServiceChange::Added { provider: shop, service: service.clone() };
-        let changes = vec![
-            (service, stamp(2, 2), added(&cut)),
-            (id(5), stamp(1, 1), added(&classic)),
-        ];
+        let offer = Offer {
+            name: "Corte".parse().unwrap(),
+            description: Some("with\ncare".parse().unwrap()),
+            duration_minutes: 45,
+            interval_minutes: 15,
+            price: Some(serde_json::from_str(r#"{"amount_minor":5000}"#).unwrap()),
+            buffer_after_minutes: 10,
+            capacity: 3,
+            ..Offer::classic(Locale::En)
+        };
+        let owner: AccountId = id(3);
+        let cut = Service::of(owner, service, offer);
+        let classic = Service::of(owner, id(5), Offer::classic(Locale::En));
+        let added =
+            |service: &Service| ServiceChange::Added { provider: shop, service: service.clone() };
+        let changes =
+            vec![(service, stamp(2, 2), added(&cut)), (id(5), stamp(1, 1), added(&classic))];
         assert_eq!(flush::<services::Services>(&pool, changes.clone()).await.unwrap(), 2);
         let listed = services::of_provider(&pool, shop).await.unwrap();
-        assert_eq!(listed.iter().map(|row| &row.service).collect::<Vec<_>>(), [&classic, &cut]);
+        for (row, service) in listed.iter().zip([&classic, &cut]) {
+            assert_eq!((&row.measure, row.price), (&service.measure(), service.price));
+            assert_eq!(row.name.as_ref(), service.name.known());
+            assert_eq!(
+                row.description.as_ref(),
+                service.description.as_ref().and_then(Personal::known)
+            );
+        }
+        assert_eq!(listed.len(), 2);
 
         let removed = vec![(service, stamp(3, 3), ServiceChange::Removed)];
         flush::<services::Services>(&pool, removed).await.unwrap();
@@ -296,6 +310,24 @@ async fn a_removed_service_stays_removed_when_an_older_write_comes_again() {
         assert_eq!(services::of_provider(&pool, shop).await.unwrap().len(), 1);
         assert_eq!(services::by_id(&pool, service).await.unwrap(), None);
         assert!(services::by_id(&pool, id(5)).await.unwrap().is_some());
+
+        // Read again once its owner is erased: it is there, and not offered.
+        let erased = Service {
+            name: Personal::Erased(owner.into()),
+            ..Service::of(owner, id(6), Offer::classic(Locale::En))
+        };
+        flush::<services::Services>(&pool, vec![(id(6), stamp(4, 4), added(&erased))])
+            .await
+            .unwrap();
+        let rename = Service::of(owner, id(5), Offer::classic(Locale::PtBr));
+        let changes = vec![
+            (id(6), stamp(5, 5), ServiceChange::Changed(erased.clone())),
+            (id(5), stamp(6, 6), ServiceChange::Changed(rename)),
+        ];
+        flush::<services::Services>(&pool, changes).await.unwrap();
+        assert_eq!(services::of_provider(&pool, shop).await.unwrap().len(), 1);
+        services::forget_of(&mut pool.acquire().await.unwrap(), &[shop]).await.unwrap();
+        assert!(services::of_provider(&pool, shop).await.unwrap().is_empty());
     })
     .await;
 }
@@ -672,7 +704,8 @@ async fn a_shop_whose_doors_are_shut_has_no_page_and_is_not_listed() {
                 .unwrap();
             assert_eq!(found().await, expected);
         }
-        assert_eq!(providers::by_id(&pool, shop).await.unwrap().unwrap().business_name, None);
+        let row = providers::by_id(&pool, shop).await.unwrap().unwrap();
+        assert_eq!((row.slug, row.business_name), (None, None));
     })
     .await;
 }

@@ -108,7 +108,7 @@ pub(crate) fn schedule(zone: &str, service: ServiceId) -> ScheduleDoc {
             overrides: Default::default(),
             policy: Policy::classic(),
         },
-        services: vec![Service { id: service, offer: Offer::classic(Locale::En) }],
+        services: vec![Service::of(id(3), service, Offer::classic(Locale::En)).measure()],
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn appointment(start: &str) -> NewAppointment {
         provider_account: id(3),
         client: id(1),
         service: id(4),
-        service_name: "Corte".parse().expect("a name"),
+        service_name: Some("Corte".parse().expect("a name")),
         slot: span(start, 60),
         zone: Zone::SAO_PAULO,
         status: Status::Pending,

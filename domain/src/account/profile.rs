@@ -15,7 +15,7 @@ use crate::text::{EmailAddress, PersonName, Phone};
 fn own_target(view: &View<'_>) -> Target {
     match view.actor().account() {
         Some(account) => Target::stream::<Account>(account),
-        None => Target { slot: view.mint().slot(), name: "nobody".to_owned() },
+        None => Target::named(view.mint().slot(), "nobody".to_owned()),
     }
 }
 

@@ -220,10 +220,8 @@ impl NewAccount<'_> {
 
 /// A command that is aimed at an address, whoever holds it.
 pub(super) fn address(claim: ClaimKey) -> Target {
-    Target {
-        slot: claim.slot(),
-        name: format!("email/{}", Uuid::from_slice(&claim.hash[..16]).unwrap_or_default()),
-    }
+    let name = format!("email/{}", Uuid::from_slice(&claim.hash[..16]).unwrap_or_default());
+    Target::named(claim.slot(), name)
 }
 
 /// No stream: a name that all who want an address meet at, within the process.

@@ -117,6 +117,9 @@ pub struct ReactivateAccount {
 pub struct EraseAccount {
     /// Which.
     pub account: AccountId,
+    /// The credential generation that its password was verified under, where its owner asks: whoever finds a session
+    /// open must not be able to do this.
+    pub proven_under: Option<u32>,
 }
 
 about_an_account! {
@@ -131,7 +134,7 @@ about_an_account! {
     };
     DeactivateAccount by own_or_admin() => |this, view| deactivate(view, this.account);
     ReactivateAccount by admin_or_proven(proven_under) => |this, view| reactivate(view, this.account);
-    EraseAccount by own_or_admin() => |this, view| erase(view, this.account);
+    EraseAccount by admin_or_proven_owner(proven_under) => |this, view| erase(view, this.account);
 }
 
 fn an_admin(view: &View<'_>, _: AccountId) -> Result<(), Stop> {
@@ -164,6 +167,20 @@ fn admin_or_proven(
         }
         (Actor::Anonymous | Actor::System(_) | Actor::Account { .. }, _) => admin_only(view),
     }
+}
+
+/// The account's owner, who knew the password just now; or an administrator, of anybody else's.
+fn admin_or_proven_owner(
+    view: &View<'_>,
+    account: AccountId,
+    proven_under: Option<u32>,
+) -> Result<(), Stop> {
+    if view.actor().account() != Some(account) {
+        return admin_only(view);
+    }
+    let generation = proven_under.ok_or(Refusal::PasswordRequired)?;
+    view.load::<Account>(account)?.proven(generation)?;
+    Ok(())
 }
 
 fn deactivate(view: &View<'_>, account: AccountId) -> Result<AccountIs, Stop> {
@@ -204,9 +221,9 @@ fn erase(view: &View<'_>, account: AccountId) -> Result<AccountIs, Stop> {
         view.drop_secret(secret_of(account, kind));
     }
     if let Some(shop) = shop_of(view, account)? {
-        let open = &view.load::<Provider>(shop)?.shop;
-        if let Some(open) = open {
-            let slug = view.claim_key(ClaimKind::Slug, open.slug.as_str());
+        let open = view.load::<Provider>(shop)?.shop.as_ref();
+        if let Some(slug) = open.and_then(|open| open.slug.known()) {
+            let slug = view.claim_key(ClaimKind::Slug, slug.as_str());
             view.release_claim(slug, shop.uuid());
         }
         let claim = view.claim_key(ClaimKind::Shop, &account.to_string());

@@ -421,6 +421,11 @@ fn a_password_is_changed_by_whoever_knew_the_one_that_stands() {
     assert!(!format!("{:?}", change(0, "$argon2id$new")).contains("argon2id"));
 }
 
+/// By somebody else, who need not prove anything.
+fn erase(account: AccountId) -> EraseAccount {
+    EraseAccount { account, proven_under: None }
+}
+
 fn forgot(name: &str) -> RequestPasswordReset {
     let email = format!("{name}@example.com").parse().unwrap();
     RequestPasswordReset { email, key: ResetKey::new([8; 32]) }
@@ -711,7 +716,7 @@ fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobo
     let anas = book(&mut world, &ana, "2026-03-03T13:00:00Z");
     let bias = book(&mut world, &bia, "2026-03-03T14:00:00Z");
     assert_eq!(world.run(&PONTUAL, &anas).unwrap_err(), Refusal::Forbidden);
-    world.run(&PONTUAL, &EraseAccount { account: ana.account().unwrap() }).unwrap();
+    world.run(&PONTUAL, &erase(ana.account().unwrap())).unwrap();
     let told = |events: &[(StreamId, Event)]| {
         events.iter().find_map(|(_, event)| {
             let Event::Appointment(AppointmentEvent::AppointmentCancelled { by, reason, .. }) =
@@ -728,7 +733,7 @@ fn what_an_erased_person_has_booked_or_sold_is_called_off_by_pontual_and_by_nobo
     assert!(world.run(&PONTUAL, &anas).unwrap().events.is_empty());
     assert_eq!(world.run(&PONTUAL, &bias).unwrap_err(), Refusal::Forbidden);
     let account = shop.owner.account().unwrap();
-    world.run(&PONTUAL, &EraseAccount { account }).unwrap();
+    world.run(&PONTUAL, &erase(account)).unwrap();
     let done = world.run(&PONTUAL, &bias).unwrap();
     assert_eq!(told(&done.events), Some((Side::Provider, true)));
 }
@@ -738,9 +743,14 @@ fn erasing_destroys_key_secrets_claim_and_roles_at_once_and_happens_once() {
     let mut world = World::new();
     let (ana, bia) = (world.person("ana"), world.person("bia"));
     let account = ana.account().unwrap();
-    let erase = EraseAccount { account };
+    let erase = EraseAccount { account, proven_under: Some(0) };
     assert_eq!(world.run(&bia, &erase).unwrap_err(), Refusal::Forbidden);
     assert_eq!(world.run(&Actor::Anonymous, &erase).unwrap_err(), Refusal::SignInRequired);
+    // Whoever finds a session open does not know the password; and a newer one makes the proof of an older one void.
+    let unproven = EraseAccount { account, proven_under: None };
+    assert_eq!(world.run(&ana, &unproven).unwrap_err(), Refusal::PasswordRequired);
+    let outdated = EraseAccount { account, proven_under: Some(7) };
+    assert_eq!(world.run(&ana, &outdated).unwrap_err(), Refusal::InvalidCredentials);
     world.run(&Actor::Anonymous, &forgot("ana")).unwrap();
     let done = world.run(&ana, &erase).unwrap();
     assert_eq!((done.names(), done.outcome.status), (vec!["AccountErased"], Status::Erased));
@@ -766,7 +776,7 @@ fn erasing_whoever_has_a_shop_closes_it_for_good_and_frees_its_name() {
     let shop = world.classic();
     let ana = world.person("ana");
     let account = shop.owner.account().unwrap();
-    let done = world.run(&admin, &EraseAccount { account }).unwrap();
+    let done = world.run(&admin, &erase(account)).unwrap();
     assert_eq!(done.names(), ["AccountErased", "ShopClosed"]);
     let refused = world.book(&ana, &shop, "2026-03-03T13:00:00Z").unwrap_err();
     assert_eq!(refused, Refusal::NotFound("provider"));

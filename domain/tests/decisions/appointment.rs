@@ -216,7 +216,7 @@ fn automatic_confirmation_confirms_at_once() {
 fn the_price_is_agreed_when_it_is_booked() {
     let mut world = World::new();
     let mut open = classic();
-    open.hourly_rate = Some(Money::new(10_001, Currency::BRL).unwrap());
+    open.hourly_rate = Some(Money::new(10_001, Currency::BRL).unwrap().try_into().unwrap());
     open.service = offer(|o| {
         o.duration_minutes = 90;
         o.interval_minutes = 30;

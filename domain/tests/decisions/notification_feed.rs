@@ -4,6 +4,7 @@ use cqrs_es::test::TestFramework;
 use domain::Refusal;
 use domain::actor::Actor;
 use domain::aggregate::Context;
+use domain::appointment::Parties;
 use domain::ids::{AccountId, Id, Mint, NotificationFeedId, RoutingSlot};
 use domain::notification_feed::{
     AddressedFeedCommand, MarkAllNotificationsRead, MarkNotificationRead, NotificationFeed,
@@ -51,8 +52,8 @@ fn a_notification_is_marked_once() {
 }
 
 #[test]
-fn everything_up_to_now_is_marked_once() {
-    let mark = || NotificationFeedCommand::MarkAllRead;
+fn everything_up_to_an_instant_is_marked_once() {
+    let mark = || NotificationFeedCommand::MarkAllRead(instant(NOW));
     assert_eq!(then(vec![], mark()), ["AllNotificationsRead"]);
     assert_eq!(then(vec![all_read("2026-03-02T09:59:59Z")], mark()), ["AllNotificationsRead"]);
     assert!(then(vec![all_read(NOW)], mark()).is_empty());
@@ -71,15 +72,25 @@ fn only_so_many_single_marks_are_remembered() {
 #[test]
 fn each_marks_in_their_own_feed_and_nobody_in_nobodys() {
     let mut world = World::new();
-    let (ana, bia) = (world.person("ana"), world.person("bia"));
-    let mark = MarkNotificationRead { notification: at("0:3") };
+    let (ana, bia, eva) = (world.person("ana"), world.person("bia"), world.person("eva"));
+    let concerns = Some(Parties {
+        provider: Mint::new([8; 32]).id(RoutingSlot::from_bits(8), 0),
+        provider_account: bia.account().unwrap(),
+        client: ana.account().unwrap(),
+    });
+    let mark = MarkNotificationRead { notification: at("0:3"), concerns };
+    let all = MarkAllNotificationsRead { until: instant(NOW) };
     let done = world.run(&ana, &mark).unwrap();
     let feed = NotificationFeedId::of(ana.account().unwrap());
     assert_eq!(done.events[0].0.id, feed.uuid());
     assert_eq!(world.run(&ana, &mark).unwrap().events.len(), 0);
     assert_eq!(world.run(&bia, &mark).unwrap().events.len(), 1);
-    assert_eq!(world.run(&bia, &MarkAllNotificationsRead).unwrap().events.len(), 1);
+    let unknown = Refusal::NotFound("notification");
+    assert_eq!(world.run(&eva, &mark).unwrap_err(), unknown, "it concerns others");
+    let unwritten = MarkNotificationRead { concerns: None, ..mark.clone() };
+    assert_eq!(world.run(&ana, &unwritten).unwrap_err(), unknown);
+    assert_eq!(world.run(&bia, &all).unwrap().events.len(), 1);
     let nobody = Actor::Anonymous;
     assert_eq!(world.run(&nobody, &mark).unwrap_err(), Refusal::SignInRequired);
-    assert_eq!(world.run(&nobody, &MarkAllNotificationsRead).unwrap_err(), Refusal::SignInRequired);
+    assert_eq!(world.run(&nobody, &all).unwrap_err(), Refusal::SignInRequired);
 }

@@ -15,7 +15,7 @@ use domain::ids::{
     AccountId, AppointmentId, Id, Mint, PhotoId, ProviderId, RoutingSlot, ServiceId, SubjectId,
 };
 use domain::locale::Locale;
-use domain::money::{Currency, Money};
+use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
 use domain::provider::{Offer, ProviderEvent, Service};
@@ -58,6 +58,10 @@ fn price() -> Option<Money> {
     Some(Money::new(12_000, Currency::BRL).unwrap())
 }
 
+fn hourly_rate() -> Option<HourlyRate> {
+    price().map(|price| price.try_into().unwrap())
+}
+
 fn measure() -> Measure {
     service().measure()
 }
@@ -73,7 +77,7 @@ fn service() -> Service {
         buffer_after_minutes: 10,
         capacity: 3,
     };
-    Service { id: service_id(), offer }
+    Service::of(account(), service_id(), offer)
 }
 
 fn schedule() -> Schedule {
@@ -99,7 +103,7 @@ fn terms() -> Box<Terms> {
         client: account(),
         contact: Personal::of(account(), contact),
         measure: measure(),
-        service_name: "Corte".parse().unwrap(),
+        service_name: Personal::of(account(), "Corte".parse().unwrap()),
         zone: Zone::SAO_PAULO,
         price: price(),
         client_notes: Some(Personal::of(account(), "Curto\tatrás".parse().unwrap())),
@@ -180,14 +184,17 @@ fn one_of_each() -> Vec<Event> {
         SessionEvent::SessionEnded { account: account(), reason: EndReason::RefreshReused }.into(),
         ProviderEvent::ProviderOpened {
             account: account(),
-            slug: "salao-da-bia".parse().unwrap(),
+            slug: Personal::of(account(), "salao-da-bia".parse().unwrap()),
             business_name: business_name(),
-            hourly_rate: price(),
+            hourly_rate: hourly_rate(),
             schedule: schedule(),
         }
         .into(),
-        ProviderEvent::ProfileChanged { business_name: business_name(), hourly_rate: price() }
-            .into(),
+        ProviderEvent::ProfileChanged {
+            business_name: business_name(),
+            hourly_rate: hourly_rate(),
+        }
+        .into(),
         ProviderEvent::WeeklyHoursSet { zone: Zone::SAO_PAULO, weekly: WeeklyHours::classic() }
             .into(),
         ProviderEvent::DayOverridden { day, windows: windows(&[("09:00", "10:30")]) }.into(),
@@ -386,8 +393,10 @@ fn events_look_as_one_would_write_them() {
         of("ServiceAdded"),
         json!({ "ServiceAdded": { "service": {
             "id": service,
-            "name": "Corte",
-            "description": "Com lavagem.\nE conversa.",
+            "name": { "$personal": { "subject": account, "value": "Corte" } },
+            "description": {
+                "$personal": { "subject": account, "value": "Com lavagem.\nE conversa." },
+            },
             "duration_minutes": 60,
             "interval_minutes": 30,
             "price": { "amount_minor": 12_000, "currency": "BRL" },
@@ -459,7 +468,7 @@ fn an_appointment_of_an_erased_person_still_reads() {
         slot: span(),
         status: Status::Pending,
     }));
-    for field in ["contact", "client_notes"] {
+    for field in ["contact", "client_notes", "service_name"] {
         payload["AppointmentBooked"]["terms"][field] = json!({ "$erased": account() });
     }
     let Event::Appointment(AppointmentEvent::AppointmentBooked { terms, .. }) =
@@ -468,40 +477,30 @@ fn an_appointment_of_an_erased_person_still_reads() {
         panic!("it was a booking")
     };
     assert_eq!(terms.contact.known(), None);
+    assert_eq!(terms.service_name.known(), None);
 }
 
 // ── What clients send ───────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-fn an_offer_needs_a_name_and_a_duration_and_refuses_what_it_does_not_know() {
-    let offer = |body: Value| serde_json::from_value::<Offer>(body);
-    let least = offer(json!({ "name": "Corte", "duration_minutes": 45 })).unwrap();
-    assert_eq!((least.interval_minutes, least.capacity, least.price), (45, 1, None));
-    assert_eq!((least.buffer_before_minutes, least.buffer_after_minutes), (0, 0));
-    for (field, value) in [
-        ("name", json!("")),
-        ("duration_minutes", json!(4)),
-        ("duration_minutes", json!(1441)),
-        ("duration_minutes", json!(-60)),
-        ("duration_minutes", json!(60.5)),
-        ("duration_minutes", json!("60")),
-        ("interval_minutes", json!(0)),
-        ("buffer_before_minutes", json!(241)),
-        ("buffer_after_minutes", json!(70_000)),
-        ("capacity", json!(0)),
-        ("capacity", json!(501)),
-        ("price", json!({ "amount_minor": -1 })),
-        ("price", json!(120)),
-        ("colour", json!("red")),
-    ] {
-        let mut body = json!({ "name": "Corte", "duration_minutes": 60 });
-        body[field] = value.clone();
-        assert!(offer(body).is_err(), "{field}: {value}");
-    }
-    for missing in ["name", "duration_minutes"] {
-        let mut body = json!({ "name": "Corte", "duration_minutes": 60 });
-        body.as_object_mut().unwrap().remove(missing);
-        assert!(offer(body).is_err(), "without {missing}");
+fn an_offers_numbers_have_bounds() {
+    let offer = |change: fn(&mut Offer)| {
+        let mut offer = Offer::classic(Locale::En);
+        change(&mut offer);
+        offer.checked()
+    };
+    assert!(offer(|_| {}).is_ok());
+    let wrong: [fn(&mut Offer); 7] = [
+        |o| o.duration_minutes = 4,
+        |o| o.duration_minutes = 1441,
+        |o| o.interval_minutes = 0,
+        |o| o.buffer_before_minutes = 241,
+        |o| o.buffer_after_minutes = 241,
+        |o| o.capacity = 0,
+        |o| o.capacity = 501,
+    ];
+    for change in wrong {
+        assert!(offer(change).is_err());
     }
 }
 
@@ -511,14 +510,9 @@ fn a_service_is_flat_both_ways() {
     assert_eq!(flat["id"], json!(service_id()));
     assert_eq!(flat["duration_minutes"], 60);
     assert_eq!(serde_json::from_value::<Service>(flat.clone()).unwrap(), service());
-    // Bounds hold inside the flattened offer as well, and what is absent takes its default.
-    let mut wrong = flat.clone();
-    wrong["capacity"] = json!(0);
-    assert!(serde_json::from_value::<Service>(wrong).is_err());
-    let least = json!({ "id": service_id(), "name": "Corte", "duration_minutes": 60 });
-    assert_eq!(serde_json::from_value::<Service>(least).unwrap().offer.capacity, 1);
     let anonymous = json!({ "name": "Corte", "duration_minutes": 60 });
     assert!(serde_json::from_value::<Service>(anonymous).is_err());
+    assert!(!format!("{:?}", service()).contains("Corte"));
 }
 
 #[test]
@@ -527,7 +521,7 @@ fn an_outcome_reads_as_it_was_kept() {
         appointment: appointment(),
         provider: provider(),
         service: service_id(),
-        service_name: "Corte".parse().unwrap(),
+        service_name: Some("Corte".parse().unwrap()),
         slot: span(),
         zone: Zone::SAO_PAULO,
         price: price(),
@@ -538,6 +532,6 @@ fn an_outcome_reads_as_it_was_kept() {
     assert_eq!(kept["zone"], "America/Sao_Paulo");
     let read: AppointmentStands = serde_json::from_value(kept.clone()).unwrap();
     assert_eq!(serde_json::to_value(read).unwrap(), kept);
-    // Nothing of the person.
-    assert!(!kept.to_string().contains("$personal"));
+    // Nothing of the person, nor of the shop.
+    assert!(!kept.to_string().contains("$personal") && !kept.to_string().contains("Corte"));
 }

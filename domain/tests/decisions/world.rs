@@ -123,6 +123,7 @@ impl World {
             let facts = Facts {
                 now: self.now,
                 actor,
+                if_match: None,
                 mint: Mint::new(seed),
                 claims_by: &PlainHasher,
                 streams: &loaded,

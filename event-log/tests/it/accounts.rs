@@ -247,7 +247,7 @@ on_1_and_7_partitions! {
         let elsewhere = Executor::new(database.log(partitions).await);
         elsewhere.log().load::<Account>(account).await.unwrap();
 
-        let erased = executor.execute(EraseAccount { account }, from).await.unwrap();
+        let erased = executor.execute(EraseAccount { account, proven_under: Some(0) }, from).await.unwrap();
         assert_eq!(erased.outcome.status, Status::Erased);
         let after = everything(log).await;
         let new: Vec<_> = after[..].iter().filter(|r| !before.iter().any(|b| b.at == r.at)).collect();
@@ -319,7 +319,7 @@ on_1_and_7_partitions! {
         assert_eq!(state.profile.as_ref().unwrap().name.known().unwrap().as_str(), "Eva");
         // Asked again, it is so already.
         let admin = Actor::System("operator");
-        let twice = executor.execute(EraseAccount { account }, origin(&admin)).await.unwrap();
+        let twice = executor.execute(EraseAccount { account, proven_under: Some(0) }, origin(&admin)).await.unwrap();
         assert!(twice.positions == Default::default());
         assert_eq!(log.erasures().await.unwrap().len(), 1);
     }
@@ -330,7 +330,7 @@ on_1_and_7_partitions! {
         let account = ana.account().unwrap();
         let roles = vec![Role::Client];
         assert_eq!(ana, Actor::Account { id: account, roles });
-        let erase = EraseAccount { account };
+        let erase = EraseAccount { account, proven_under: Some(0) };
         let first = executor.execute(erase.clone(), with_key(&ana, "k", 1)).await.unwrap();
         // The lost answer: by now the account is nobody's, and still its last command is answered.
         let other = Executor::new(database.log(partitions).await);

@@ -229,6 +229,32 @@ on_1_and_7_partitions! {
         log.append(one(agenda(10, 0), 1, 2)).await.unwrap();
     }
 
+    async fn how_far_the_log_is_recorded_includes_what_is_about_to_be_committed(database, partitions) {
+        let log = database.log_with(Arc::new(SystemClock), options(partitions)).await;
+        log.append(one(agenda(10, 0), 0, 1)).await.unwrap();
+        let before = log.recorded_until().await.unwrap();
+        // An append that has taken its instant, and is slow to commit.
+        let mut writer = log.pool().begin().await.unwrap();
+        let instant: domain::Instant = sqlx::query_scalar(
+            "UPDATE heads SET recorded_at = clock_timestamp() WHERE partition = $1 RETURNING recorded_at",
+        )
+        .bind(i16::try_from(partitions - 1).unwrap())
+        .fetch_one(&mut *writer)
+        .await
+        .unwrap();
+        let asked = tokio::spawn({
+            let log = log.clone();
+            async move { log.recorded_until().await }
+        });
+        until("it waits for the writer", async || somebody_waits(log.pool()).await).await;
+        writer.commit().await.unwrap();
+        let until = asked.await.unwrap().unwrap();
+        assert_eq!(until, instant);
+        assert!(until > before);
+        let after = log.append(one(agenda(10, 0), 1, 2)).await.unwrap();
+        assert!(after.recorded_at > until);
+    }
+
     async fn a_head_that_is_held_for_long_is_answered_busy_in_time(database, partitions) {
         let mut options = options(partitions);
         options.lock_timeout = Duration::from_millis(100);

@@ -94,7 +94,8 @@ async fn open(url: &str, partitions: u16) -> EventLog {
 /// What the child does: marks all notifications of this account as read, with a key.
 fn marking(account: &str) -> (MarkAllNotificationsRead, event_log::Origin) {
     let actor = Actor::Account { id: account.parse().unwrap(), roles: Vec::new() };
-    (MarkAllNotificationsRead, with_key(&actor, "the-key", 1))
+    let until = "2026-03-02T12:00:00Z".parse().unwrap();
+    (MarkAllNotificationsRead { until }, with_key(&actor, "the-key", 1))
 }
 
 /// Not a test by itself: the process that is killed. Says `ready`, waits for a line, sends its command.

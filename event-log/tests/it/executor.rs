@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use domain::Refusal;
+use domain::account::{AccountEvent, RequestPasswordReset, ResetKey};
 use domain::actor::Actor;
 use domain::aggregate::StreamKind;
-use domain::appointment::{CancelAppointment, ConfirmAppointment};
+use domain::appointment::{CancelAppointment, ConfirmAppointment, RescheduleAppointment};
 use domain::event::Event;
-use domain::notification_feed::{
-    MarkAllNotificationsRead, MarkNotificationRead, NotificationFeedEvent,
-};
+use domain::ids::Id as _;
+use domain::notification_feed::MarkAllNotificationsRead;
 use event_log::testing::{FrozenClock, options};
-use event_log::{Clock as _, ExecuteError, Executor, Recorded};
+use event_log::{Clock as _, ExecuteError, Executor, Origin};
 use futures_util::future::join_all;
 
 use crate::common::*;
@@ -185,20 +185,76 @@ on_1_and_7_partitions! {
         let clock = Arc::new(FrozenClock::at_text("2026-03-01T12:00:00Z"));
         let executor = Executor::new(database.log_with(clock.clone(), options(partitions)).await);
         let ana = person(&executor, "ana").await;
-        let mark = MarkNotificationRead { notification: "0:1".parse().unwrap() };
-        let first = executor.execute(mark, origin(&ana)).await.unwrap();
         let then = clock.now();
         clock.advance(chrono::TimeDelta::hours(-5));
-        executor.execute(MarkAllNotificationsRead, origin(&ana)).await.unwrap();
-        let stream = *first.versions.keys().next().unwrap();
-        let marks = executor.log().stream(stream, 0, 10).await.unwrap();
-        let NotificationFeedEvent::AllNotificationsRead { until, .. } = feed_event(&marks[1]) else { panic!() };
-        assert_eq!((until, marks[1].recorded_at), (then, then));
+        let email = "ana@example.com".parse().unwrap();
+        let forgot = RequestPasswordReset { email, key: ResetKey::new([1; 32]) };
+        executor.execute(forgot, origin(&Actor::Anonymous)).await.unwrap();
+        let events = everything(executor.log()).await;
+        let asked = events.iter().find(|r| r.stream.id == ana.account().unwrap().uuid() && r.sequence == 3).unwrap();
+        let Event::Account(AccountEvent::PasswordResetRequested { expires_at, .. }) = &asked.event else { panic!() };
+        let hours = chrono::TimeDelta::hours(RequestPasswordReset::HOURS);
+        assert_eq!((*expires_at - hours, asked.recorded_at), (then, then));
+    }
+
+    async fn who_names_a_version_changes_that_one_or_nothing(database, partitions) {
+        let executor = Executor::new(database.log(partitions).await);
+        let (bia, ana) = (person(&executor, "bia").await, person(&executor, "ana").await);
+        let shop = shop(&executor, &bia, "salao").await;
+        let booked = executor.execute(booking(executor.log(), shop.provider, 10), origin(&ana)).await.unwrap();
+        let appointment = booked.outcome.appointment;
+        let at = |who: &Actor, version| Origin { if_match: Some(version), ..with_key(who, "k", 1) };
+        let confirm = || ConfirmAppointment { appointment };
+        for version in [0, 2] {
+            let refused = executor.execute(confirm(), at(&bia, version)).await;
+            let Err(ExecuteError::Refused(Refusal::AnotherVersion { current })) = refused else { panic!("{refused:?}") };
+            assert_eq!(current, Some(1));
+        }
+        // Whoever may not know of it does not hear its version.
+        let stranger = person(&executor, "eva").await;
+        let refused = executor.execute(confirm(), at(&stranger, 2)).await;
+        assert!(matches!(refused, Err(ExecuteError::Refused(Refusal::NotFound(_)))), "{refused:?}");
+        let done = executor.execute(confirm(), at(&bia, 1)).await.unwrap();
+        assert_eq!(done.versions.values().copied().collect::<Vec<_>>(), [2]);
+        // The answer was lost: asked again, it is not a conflict with itself. By another server, without anything in memory.
+        let other = Executor::new(database.log(partitions).await);
+        assert!(other.execute(confirm(), at(&bia, 1)).await.unwrap().replayed);
+        // What is so already is at the version it is at, or it is not.
+        let again = |version| Origin { if_match: Some(version), ..origin(&bia) };
+        assert!(other.execute(confirm(), again(2)).await.unwrap().positions.is_empty());
+        assert!(other.execute(confirm(), again(1)).await.is_err());
+        // What is no stream is at no version.
+        let forgot = RequestPasswordReset { email: "ana@example.com".parse().unwrap(), key: ResetKey::new([1; 32]) };
+        let refused = other.execute(forgot, again(1)).await;
+        assert!(matches!(refused, Err(ExecuteError::Refused(Refusal::AnotherVersion { current: None }))));
+    }
+
+    async fn of_many_who_name_the_same_version_one_changes_it(database, partitions) {
+        let executors = [Executor::new(database.log(partitions).await), Executor::new(database.log(partitions).await)];
+        let (bia, ana) = (person(&executors[0], "bia").await, person(&executors[0], "ana").await);
+        let shop = shop(&executors[0], &bia, "salao").await;
+        let booked = executors[0].execute(booking(executors[0].log(), shop.provider, 10), origin(&ana)).await.unwrap();
+        let appointment = booked.outcome.appointment;
+        let tries = (0..16).map(|n| {
+            let start = booking(executors[0].log(), shop.provider, 11 + n % 6).start;
+            let origin = Origin { if_match: Some(1), ..origin(&ana) };
+            let executor = executors[usize::from(n % 2 == 0)].clone();
+            tokio::spawn(async move { executor.execute(RescheduleAppointment { appointment, start }, origin).await })
+        });
+        let mut moved = 0;
+        for tried in join_all(tries).await {
+            match tried.unwrap() {
+                Ok(_) => moved += 1,
+                Err(ExecuteError::Refused(Refusal::AnotherVersion { current: Some(2) })) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(moved, 1);
     }
 
     async fn an_anonymous_actor_is_refused_and_nothing_is_kept(database, partitions) {
         let executor = Executor::new(database.log(partitions).await);
-        let mark = MarkNotificationRead { notification: "0:1".parse().unwrap() };
+        let mark = MarkAllNotificationsRead { until: executor.log().recorded_until().await.unwrap() };
         let refused = executor.execute(mark, with_key(&Actor::Anonymous, "k", 1)).await;
         assert!(matches!(refused, Err(ExecuteError::Refused(Refusal::SignInRequired))));
         let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM commands")
@@ -207,11 +263,4 @@ on_1_and_7_partitions! {
             .unwrap();
         assert_eq!(rows, 0);
     }
-}
-
-fn feed_event(recorded: &Recorded) -> NotificationFeedEvent {
-    let Event::NotificationFeed(event) = recorded.event.clone() else {
-        panic!("of another stream")
-    };
-    event
 }

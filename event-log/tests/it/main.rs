@@ -9,6 +9,7 @@ mod crash;
 mod executor;
 mod golden;
 mod loading;
+mod migrating;
 mod model;
 mod personal;
 mod postgres_es;

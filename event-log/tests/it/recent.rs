@@ -57,7 +57,7 @@ on_1_and_7_partitions! {
         let executor = Executor::new(log.clone());
         log.keep_appended();
         let ana = person(&executor, "ana").await;
-        let erase = EraseAccount { account: ana.account().unwrap() };
+        let erase = EraseAccount { account: ana.account().unwrap(), proven_under: None };
         executor.execute(erase, origin(&Actor::System("test"))).await.unwrap();
         assert!(log.partitions().all().all(|partition| taken(&log, partition, 0).is_empty()));
     }

@@ -27,7 +27,7 @@ use http_kit::files::{FileError, Files};
 use read_models::appointments;
 use read_models::availability::{AvailabilityCache, CacheUnavailable};
 use read_models::erasures::{self, ErasureRow, Stage};
-use read_models::notifications::{FeedError, NotificationFeed, PostgresFeed};
+use read_models::notifications::{FeedError, NotificationFeed};
 use read_models::table::TableError;
 use uuid::Uuid;
 
@@ -100,13 +100,6 @@ pub enum Outcome {
 }
 
 impl Eraser {
-    /// Of a program that runs on Postgres alone: the feed is there, and the cache is this process' own.
-    pub fn on_postgres(log: &EventLog, availability: Arc<dyn AvailabilityCache>) -> Self {
-        let feed = PostgresFeed::new(log.pool().clone(), log.partitions());
-        let executor = Executor::new(log.clone());
-        Self { executor, feed: Arc::new(feed), availability, projectors: Self::PROJECTORS.to_vec() }
-    }
-
     /// The projectors that every Pontual has with checkpoints in Postgres.
     pub const PROJECTORS: [&'static str; 3] = [ReadTables::NAME, AuditTrail::NAME, JobOrders::NAME];
 
@@ -210,8 +203,8 @@ impl Eraser {
         account: AccountId,
     ) -> Result<(), EraseError> {
         let pool = log.pool();
-        erasures::purge_tables(pool, account).await?;
-        self.feed.purge(account).await?;
+        let shops = erasures::purge_tables(pool, account).await?;
+        self.feed.purge(account, &shops).await?;
         // After the tables: whoever fills a list from now on reads nothing of the person.
         let mut after = None;
         loop {

@@ -104,10 +104,7 @@ impl AvailabilityProjector {
                 let id = ProviderId::trusted(recorded.stream.id);
                 let loaded = self.log.load_at_least::<Provider>(id, recorded.at).await?;
                 // A shop that is closed is none.
-                let doc = loaded.state.open().is_ok().then(|| ScheduleDoc {
-                    schedule: loaded.state.schedule.clone(),
-                    services: loaded.state.services.values().cloned().collect(),
-                });
+                let doc = ScheduleDoc::of(&loaded.state);
                 let as_of = loaded.last.map_or(number, |at| at.number);
                 writes.push(CacheWrite::schedule(id, as_of, doc));
                 if shows_in_list(event) {

@@ -130,14 +130,17 @@ impl NotificationsProjector {
                 .terms
         };
         let parties = terms.parties();
-        let (other, other_name) = match notice.to {
-            Side::Provider => (
-                parties.client,
-                terms.contact.known().map(|contact| PartyName::from(&contact.name)),
-            ),
+        let service_name = terms.service_name.known().cloned();
+        let (other, other_name, service_name) = match notice.to {
+            Side::Provider => {
+                let name = terms.contact.known().map(|contact| PartyName::from(&contact.name));
+                (parties.client, name, service_name)
+            }
             Side::Client => {
                 let name = self.shop_name(parties.provider, recorded.at, until).await?;
-                (parties.provider_account, name)
+                // What a shop calls its services goes with its own name: a purge looks for both by that.
+                let service_name = service_name.filter(|_| name.is_some());
+                (parties.provider_account, name, service_name)
             }
         };
         Ok(NewNotification {
@@ -149,7 +152,7 @@ impl NotificationsProjector {
             provider: parties.provider,
             other,
             other_name,
-            service_name: terms.service_name.clone(),
+            service_name,
             start,
             old_start,
             zone: terms.zone,
@@ -247,13 +250,7 @@ fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
 /// The accounts whose feed an event changes.
 pub(crate) fn recipients(event: &Event) -> Vec<AccountId> {
     let Event::Appointment(event) = event else { return Vec::new() };
-    let parties = match event {
-        AppointmentEvent::AppointmentBooked { terms, .. } => terms.parties(),
-        AppointmentEvent::AppointmentConfirmed { parties, .. }
-        | AppointmentEvent::AppointmentDeclined { parties, .. }
-        | AppointmentEvent::AppointmentCancelled { parties, .. }
-        | AppointmentEvent::AppointmentRescheduled { parties, .. } => *parties,
-    };
+    let parties = event.parties();
     notices(event).into_iter().flatten().map(|notice| notice.recipient(&parties)).collect()
 }
 

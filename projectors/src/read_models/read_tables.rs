@@ -129,15 +129,15 @@ impl Tables {
                 schedule,
             } => ProviderChange::Opened {
                 account: *account,
-                slug: slug.clone(),
+                slug: slug.known().cloned(),
                 business_name: business_name.known().cloned(),
-                hourly_rate: *hourly_rate,
+                hourly_rate: hourly_rate.map(Into::into),
                 zone: schedule.zone,
             },
             ProviderEvent::ProfileChanged { business_name, hourly_rate } => {
                 ProviderChange::ProfileChanged {
                     business_name: business_name.known().cloned(),
-                    hourly_rate: *hourly_rate,
+                    hourly_rate: hourly_rate.map(Into::into),
                 }
             }
             ProviderEvent::WeeklyHoursSet { zone, weekly: _ } => ProviderChange::ZoneSet(*zone),
@@ -236,7 +236,7 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
                 provider_account: terms.provider_account,
                 client: terms.client,
                 service: terms.measure.service,
-                service_name: terms.service_name.clone(),
+                service_name: terms.service_name.known().cloned(),
                 slot: *slot,
                 zone: terms.zone,
                 status: *status,

@@ -92,7 +92,8 @@ async fn an_erased_persons_addresses_are_purged_and_do_not_come_back_with_a_rebu
         executor.execute(confirm, from_a_browser(&actor)).await.unwrap();
     }
     let themselves = Actor::Account { id: ana, roles: vec![Role::Client] };
-    executor.execute(EraseAccount { account: ana }, from_a_browser(&themselves)).await.unwrap();
+    let erase = EraseAccount { account: ana, proven_under: Some(0) };
+    executor.execute(erase, from_a_browser(&themselves)).await.unwrap();
     project(&log).await;
     let mut connection = log.pool().acquire().await.unwrap();
     audit::purge_person(&mut connection, ana).await.unwrap();

@@ -20,6 +20,7 @@ use event_log::{Append, CommandRow, EventLog, Executor, Origin, Recorded, checkp
 use projectors::jobs::erasure::Eraser;
 use projectors::runner::{ApplyError, Batch, Projector};
 use read_models::availability::InProcessCache;
+use read_models::notifications::PostgresFeed;
 use tokio::sync::Notify;
 
 /// A lease short enough to wait for.
@@ -41,7 +42,13 @@ pub(crate) async fn until<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
 
 /// Purges on Postgres alone.
 pub(crate) fn eraser(log: &EventLog) -> Eraser {
-    Eraser::on_postgres(log, Arc::new(InProcessCache::new(log.partitions(), Default::default())))
+    let partitions = log.partitions();
+    Eraser {
+        executor: Executor::new(log.clone()),
+        feed: Arc::new(PostgresFeed::new(log.pool().clone(), partitions)),
+        availability: Arc::new(InProcessCache::new(partitions, Default::default())),
+        projectors: Eraser::PROJECTORS.to_vec(),
+    }
 }
 
 /// The `n`-th agenda of a slot.

@@ -245,7 +245,7 @@ async fn who_closes_their_account_is_told_and_so_is_whose_account_is_closed_but_
     executor.execute(reactivate, origin(&admin)).await.unwrap();
     executor.execute(DeactivateAccount { account }, origin(&admin)).await.unwrap();
     assert!(post.next(&mut seen).await.contains("Subject: Your account was closed"));
-    executor.execute(EraseAccount { account }, origin(&admin)).await.unwrap();
+    executor.execute(EraseAccount { account, proven_under: None }, origin(&admin)).await.unwrap();
     caught_up(&log, JobOrders::NAME).await;
     post.close().await;
     assert_eq!(seen.len(), 4);

@@ -67,7 +67,8 @@ async fn a_photo_that_is_replaced_removed_or_erased_loses_its_files() {
     until("the second is gone", async || !there(&files, second).await).await;
     upload(&files, third).await;
     executor.execute(ChangePhoto { photo: third }, origin(&ana)).await.unwrap();
-    executor.execute(EraseAccount { account }, origin(&ana)).await.unwrap();
+    let erase = EraseAccount { account, proven_under: Some(0) };
+    executor.execute(erase, origin(&ana)).await.unwrap();
     until("the third is gone", async || !there(&files, third).await).await;
     stop.cancel();
     worker.await.unwrap();

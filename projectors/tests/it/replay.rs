@@ -7,8 +7,8 @@ use chrono::{NaiveDate, TimeDelta};
 use domain::actor::Actor;
 use domain::agenda::Agenda;
 use domain::appointment::{
-    BookAppointment, CancelAppointment, ConfirmAppointment, DeclineAppointment,
-    RescheduleAppointment,
+    Appointment, BookAppointment, CancelAppointment, ConfirmAppointment, DeclineAppointment,
+    Parties, RescheduleAppointment,
 };
 use domain::command::Command;
 use domain::event::Event;
@@ -118,8 +118,10 @@ impl Town {
         // Two days for late appointments: 21:00 in São Paulo is midnight in UTC.
         self.books(&caio, careful, 2, 17).await;
         let notification = self.position_of(second).await;
-        self.does(&ana, MarkNotificationRead { notification }).await;
-        self.does(&bia, MarkAllNotificationsRead).await;
+        let concerns = Some(self.parties_of(second).await);
+        self.does(&ana, MarkNotificationRead { notification, concerns }).await;
+        let until = self.log().recorded_until().await.unwrap();
+        self.does(&bia, MarkAllNotificationsRead { until }).await;
         self.books(&bia, careful, 3, 9).await;
     }
 
@@ -128,6 +130,11 @@ impl Town {
         let stream =
             domain::aggregate::StreamId::of::<domain::appointment::Appointment>(appointment);
         self.log().stream(stream, 0, 1).await.unwrap()[0].at
+    }
+
+    async fn parties_of(&self, appointment: AppointmentId) -> Parties {
+        let stored = self.log().load::<Appointment>(appointment).await.unwrap();
+        stored.state.booked().unwrap().terms.parties()
     }
 
     /// The UTC days on which something was ever taken.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use domain::ids::AccountId;
 use domain::position::Position;
 use read_models::fanout::{Fanout, Topic, Wake};
 use tokio::sync::Notify;
@@ -57,11 +58,18 @@ impl Mailbox {
     }
 }
 
+/// The most open sockets of one account in one process: many tabs and devices, and no more than one person has.
+pub const MOST_PER_ACCOUNT: usize = 32;
+
 /// All sockets of this process.
 pub struct Hub {
     watchers: Mutex<HashMap<Topic, HashMap<u64, Arc<Mailbox>>>>,
+    /// How many sockets each account has; those that have none are not in it.
+    accounts: Mutex<HashMap<AccountId, usize>>,
     next: AtomicU64,
     open: AtomicUsize,
+    /// Rung when the last one has left.
+    emptied: Notify,
     most: usize,
 }
 
@@ -70,8 +78,10 @@ impl Hub {
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             watchers: Mutex::default(),
+            accounts: Mutex::default(),
             next: AtomicU64::new(1),
             open: AtomicUsize::new(0),
+            emptied: Notify::new(),
             most,
         })
     }
@@ -106,7 +116,20 @@ impl Hub {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::default(),
             topics: HashSet::new(),
+            account: None,
         })
+    }
+
+    /// Waits until no socket is open: each has been told goodbye, or is gone.
+    pub async fn emptied(&self) {
+        loop {
+            // Before the look, so that a ring in between is heard.
+            let rung = self.emptied.notified();
+            if self.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            rung.await;
+        }
     }
 
     fn wake(&self, wake: Wake) {
@@ -132,9 +155,26 @@ pub struct Seat {
     id: u64,
     mailbox: Arc<Mailbox>,
     topics: HashSet<Topic>,
+    account: Option<AccountId>,
 }
 
 impl Seat {
+    /// Counts the socket as this account's; `false` if that has [`MOST_PER_ACCOUNT`] already. A socket changes its account
+    /// never, and is counted once.
+    pub fn belongs_to(&mut self, account: AccountId) -> bool {
+        if self.account.is_some() {
+            return true;
+        }
+        let mut accounts = self.hub.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = accounts.entry(account).or_default();
+        if *open >= MOST_PER_ACCOUNT {
+            return false;
+        }
+        *open += 1;
+        self.account = Some(account);
+        true
+    }
+
     /// How many sockets came before this one: what is not to happen to all at once is spread by it.
     pub fn number(&self) -> u64 {
         self.id
@@ -164,8 +204,20 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut watchers = self.hub.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         self.topics.iter().for_each(|topic| remove(&mut watchers, topic, self.id));
-        self.hub.open.fetch_sub(1, Ordering::Relaxed);
+        drop(watchers);
+        if let Some(account) = self.account {
+            let mut accounts = self.hub.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(open) = accounts.get_mut(&account) {
+                *open -= 1;
+                if *open == 0 {
+                    accounts.remove(&account);
+                }
+            }
+        }
         metrics::gauge!("pontual_sockets_open").decrement(1.0);
+        if self.hub.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.hub.emptied.notify_waiters();
+        }
     }
 }
 
@@ -199,5 +251,40 @@ mod tests {
         seat.watch(topic);
         drop(seat);
         assert!(hub.watchers.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_account_has_so_many_sockets_and_a_place_that_is_left_is_free_again() {
+        let hub = Hub::new(1000);
+        let account = |n| Mint::new([n; 32]).id::<AccountId>(RoutingSlot::from_bits(1), 0);
+        let enter = |n| {
+            let mut seat = hub.enter().unwrap();
+            seat.belongs_to(account(n)).then_some(seat)
+        };
+        let mut seats: Vec<_> = (0..MOST_PER_ACCOUNT).map(|_| enter(1).unwrap()).collect();
+        assert!(enter(1).is_none());
+        assert!(enter(2).is_some(), "one account's sockets are no other's");
+        assert!(seats[0].belongs_to(account(1)), "it is counted already");
+        seats.pop();
+        seats.push(enter(1).unwrap());
+        assert!(enter(1).is_none());
+        drop(seats);
+        assert!(hub.accounts.lock().unwrap().is_empty());
+        hub.emptied().await;
+    }
+
+    #[tokio::test]
+    async fn the_hub_is_empty_once_the_last_socket_has_left() {
+        let hub = Hub::new(2);
+        let (first, second) = (hub.enter().unwrap(), hub.enter().unwrap());
+        let waiting = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.emptied().await }
+        });
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(second);
+        tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.unwrap().unwrap();
     }
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::{IntoResponse, Response};
+use domain::Refusal;
 use http::HeaderMap;
 use http_kit::{Kind, Problem};
 
@@ -41,9 +42,13 @@ pub async fn open(
         Ok(verified) => verified.map(|verified| Identity::of(&verified)),
         Err(invalid) => return Problem::from(invalid).into_response(),
     };
-    let Some(seat) = state.hub.enter() else {
+    let Some(mut seat) = state.hub.enter() else {
         return Problem::from(Kind::Busy).retry_after(5).into_response();
     };
+    if identity.is_some_and(|identity| !seat.belongs_to(identity.account)) {
+        let full = Refusal::LimitReached { what: "sockets", limit: hub::MOST_PER_ACCOUNT };
+        return Problem::from(full).into_response();
+    }
     upgrade
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)

@@ -137,6 +137,8 @@ pub enum Closing {
     TooSlow,
     /// No sign of life.
     Silent,
+    /// The account has as many sockets as one may have.
+    TooMany,
 }
 
 impl Closing {
@@ -149,6 +151,7 @@ impl Closing {
             Self::Protocol => (1008, "not a message of this protocol"),
             Self::TooSlow => (4408, "too slow"),
             Self::Silent => (4409, "no sign of life"),
+            Self::TooMany => (4429, "too many sockets of this account"),
         }
     }
 }

@@ -133,7 +133,14 @@ impl Session {
         if let Some(closing) = closing {
             let (code, reason) = closing.code();
             let frame = CloseFrame { code, reason: reason.into() };
-            let _ = timeout(CLOSE_WITHIN, session.out.send(Message::Close(Some(frame)))).await;
+            let goodbye = async {
+                session.out.send(Message::Close(Some(frame))).await?;
+                // Up to the client's own goodbye: what is left unread when a connection is closed resets it, and the
+                // client may not get to read why.
+                while let Some(Ok(_)) = incoming.next().await {}
+                Ok::<(), axum::Error>(())
+            };
+            let _ = timeout(CLOSE_WITHIN, goodbye).await;
         }
     }
 
@@ -247,6 +254,9 @@ impl Session {
         // A token renews its own account's session; it does not turn the socket into somebody else's.
         if self.identity.is_some_and(|known| known.account != identity.account) {
             return Err(Closing::Unauthenticated);
+        }
+        if !self.seat.belongs_to(identity.account) {
+            return Err(Closing::TooMany);
         }
         self.identity = Some(identity);
         let Identity { account, expires_at, session: _, generation: _ } = identity;

@@ -242,7 +242,7 @@ async fn a_list_of_the_longest_names_takes_its_own_cursor() {
 fn opened_by(account: AccountId, slug: &str, name: &str) -> ProviderChange {
     ProviderChange::Opened {
         account,
-        slug: slug.parse().unwrap(),
+        slug: Some(slug.parse().unwrap()),
         business_name: Some(name.parse().unwrap()),
         hourly_rate: None,
         zone: domain::hours::Zone::SAO_PAULO,

@@ -139,7 +139,7 @@ fn notification(recipient: AccountId, number: u64) -> NewNotification {
         provider: Mint::new([6; 32]).id::<ProviderId>(slot, 0),
         other: account(1_000),
         other_name: None,
-        service_name: "Corte".parse().unwrap(),
+        service_name: Some("Corte".parse().unwrap()),
         start: recorded_at,
         old_start: None,
         zone: domain::hours::Zone::SAO_PAULO,
@@ -459,6 +459,43 @@ async fn a_token_can_be_renewed_by_its_own_account_only_and_ends_the_socket_when
     }
     world.stop.cancel();
     assert_eq!(renewed.closed().await, Some(1012));
+}
+
+#[tokio::test]
+async fn one_account_cannot_take_all_the_sockets() {
+    let world = World::start().await;
+    let address = serve(&world).await;
+    let (ana, bia) = (world.token(account(1), minutes(5)), world.token(account(2), minutes(5)));
+    let mut sockets = Vec::new();
+    for _ in 0..query_api::ws::hub::MOST_PER_ACCOUNT {
+        sockets.push(Socket::of(address, &ana).await);
+    }
+    let mut one_more = Socket::connect(address).await;
+    one_more.send(json!({ "type": "authenticate", "token": ana })).await;
+    assert_eq!(one_more.closed().await, Some(4429));
+    let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {ana}").parse().unwrap());
+    let stream = TcpStream::connect(address).await.unwrap();
+    match tokio_tungstenite::client_async(request, stream).await {
+        Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => {
+            assert_eq!(answer.status().as_u16(), 409);
+        }
+        other => panic!("{other:?}"),
+    }
+    Socket::of(address, &bia).await;
+    // Renewing counts nothing, and leaving makes room.
+    sockets[0].send(json!({ "type": "authenticate", "token": ana })).await;
+    assert_eq!(sockets[0].next().await["type"], "authenticated");
+    drop(sockets.pop());
+    let began = Instant::now();
+    loop {
+        let mut next = Socket::connect(address).await;
+        next.send(json!({ "type": "authenticate", "token": ana })).await;
+        if next.read().await.is_ok() {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "the place is not free again");
+    }
 }
 
 #[tokio::test]

@@ -666,7 +666,7 @@ mod computing {
     fn a_month_names_all_the_days_it_lacks_at_once() {
         let service = id(4);
         let hours = schedule("America/Sao_Paulo", service);
-        let measure = hours.services[0].measure();
+        let measure = hours.services[0];
         let mut availability = Availability::new(Arc::new(hours));
         let (first, last) = (day("2026-03-01"), day("2026-03-31"));
         let now = at("2026-03-20T15:00:00Z");
@@ -683,7 +683,7 @@ mod computing {
     #[test]
     fn absurd_dates_have_no_slots_and_do_no_harm() {
         let hours = schedule("America/Sao_Paulo", id(4));
-        let measure = hours.services[0].measure();
+        let measure = hours.services[0];
         let availability = Availability::new(Arc::new(hours));
         let now = at("2026-03-20T15:00:00Z");
         for day in

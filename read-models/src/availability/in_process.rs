@@ -92,6 +92,16 @@ impl InProcessCache {
         self.entries.invalidate_all();
     }
 
+    /// Loses the lists, which show people: somebody is being erased. What readers compute slots from shows nobody.
+    pub fn lose_all_lists(&self) {
+        for (key, _) in &self.entries {
+            match *key {
+                Key::DayList(..) | Key::ProvidersPage(_) => self.entries.invalidate(&*key),
+                Key::Schedule(_) | Key::Day(..) => {}
+            }
+        }
+    }
+
     /// A partition the log does not have has no state, and nothing is kept of it; nor is there anything in one whose
     /// projector is silent: no entry is of the epoch 0.
     fn progress(&self, partition: Partition) -> Progress {
@@ -237,7 +247,7 @@ fn weight(value: &Value) -> u32 {
     let bytes = 256
         + match value {
             Value::Schedule(doc) => {
-                doc.services.len() * 512 + doc.schedule.overrides.len() * 64 + 512
+                doc.services.len() * 64 + doc.schedule.overrides.len() * 64 + 512
             }
             Value::Day(doc) => doc.taken.len() * 96,
             Value::DayList(doc) => doc.items.len() * 1024,

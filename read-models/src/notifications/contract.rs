@@ -85,7 +85,7 @@ fn new(partition: u16, number: u64, second: i64) -> NewNotification {
         provider: id(2),
         other: id(7),
         other_name: Some(PartyName("Bia".to_owned())),
-        service_name: "Corte".parse().unwrap(),
+        service_name: Some("Corte".parse().unwrap()),
         start: at("2026-03-10T13:00:00Z"),
         old_start: None,
         zone: Zone::SAO_PAULO,
@@ -375,14 +375,21 @@ async fn a_purged_account_is_gone_and_nameless_elsewhere(feed: Feed) {
     let mut foreign = new(3, 1, 1);
     foreign.recipient = id(7);
     foreign.other = ana();
-    let stored = vec![foreign, new(3, 2, 1), new(3, 3, 1)];
+    // At ana's own shop.
+    let shop: ProviderId = id(8);
+    let mut booked = NewNotification { at: position(3, 4), provider: shop, ..foreign.clone() };
+    booked.recorded_at += TimeDelta::seconds(1);
+    let stored = vec![foreign, booked, new(3, 2, 1), new(3, 3, 1)];
     let marks = vec![one(position(3, 9)), all_until(1)];
-    feed.apply(batch(3, 3, stored, marks)).await.unwrap();
-    feed.purge(ana()).await.unwrap();
+    feed.apply(batch(3, 4, stored.clone(), marks)).await.unwrap();
+    feed.purge(ana(), &[shop]).await.unwrap();
     assert_eq!(list(&feed, Filter::All).await, []);
     let page = feed.list(id(7), Filter::All, None, PageLimit::default()).await.unwrap();
-    assert_eq!(page.items.len(), 1);
-    assert_eq!(page.items[0].content.other_name, None);
+    let names = |item: &Notification| {
+        (item.content.other_name.is_some(), item.content.service_name.is_some())
+    };
+    let names: Vec<_> = page.items.iter().map(names).collect();
+    assert_eq!(names, [(false, false), (false, true)], "what a shop called its services is gone");
     // Its marks are gone too.
     feed.apply(batch(3, 9, vec![new(3, 9, 1)], vec![])).await.unwrap();
     assert_eq!(list(&feed, Filter::All).await, [(position(3, 9), false)]);

@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use domain::Instant;
 use domain::hours::Zone;
-use domain::ids::AccountId;
+use domain::ids::{AccountId, ProviderId};
 use domain::position::{Partition, PartitionCount, Position, PositionToken};
 use mongodb::bson::{Bson, Document, doc};
-use mongodb::options::ClientOptions;
+use mongodb::options::{Acknowledgment, ClientOptions, WriteConcern};
 use mongodb::{Client, Database, IndexModel};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
@@ -82,6 +82,8 @@ impl MongoFeed {
         let mut client = in_time(timeout, ClientOptions::parse(url).into_future()).await?;
         client.server_selection_timeout = Some(server_selection_timeout);
         client.connect_timeout = Some(server_selection_timeout);
+        // Whatever the URL says: what was purged must not come back with an election.
+        client.write_concern = Some(durable());
         client.app_name.get_or_insert_with(|| "pontual".to_owned());
         let database = client.default_database.clone().unwrap_or(database);
         let client = Client::with_options(client).map_err(unavailable)?;
@@ -335,9 +337,13 @@ impl NotificationFeed for MongoFeed {
         Ok(Counts { unread, total })
     }
 
-    async fn purge(&self, account: AccountId) -> Result<(), FeedError> {
+    async fn purge(&self, account: AccountId, shops: &[ProviderId]) -> Result<(), FeedError> {
         let id = account.to_string();
         let (notifications, feeds) = (self.notifications(), self.feeds());
+        let shops: Vec<String> = shops.iter().map(ToString::to_string).collect();
+        let booked = doc! { "other": &id, "provider": { "$in": shops } };
+        let unname = doc! { "$unset": { "service_name": "" } };
+        self.in_time(notifications.update_many(booked, unname).into_future()).await?;
         let unname = doc! { "$unset": { "other_name": "" } };
         self.in_time(notifications.update_many(doc! { "other": &id }, unname).into_future())
             .await?;
@@ -365,7 +371,7 @@ struct Stored {
     provider: String,
     other: String,
     other_name: Option<String>,
-    service_name: String,
+    service_name: Option<String>,
     start_us: i64,
     old_start_us: Option<i64>,
     zone: String,
@@ -409,12 +415,14 @@ fn content(new: &NewNotification) -> Document {
         "appointment": appointment.to_string(),
         "provider": provider.to_string(),
         "other": other.to_string(),
-        "service_name": service_name.as_str(),
         "start_us": start.timestamp_micros(),
         "zone": zone.name(),
     };
     if let Some(name) = other_name {
         content.insert("other_name", name.as_str());
+    }
+    if let Some(name) = service_name {
+        content.insert("service_name", name.as_str());
     }
     if let Some(start) = old_start {
         content.insert("old_start_us", start.timestamp_micros());
@@ -473,7 +481,7 @@ fn read(
                 provider: parse("provider", &provider)?,
                 other: parse("other", &other)?,
                 other_name: other_name.map(PartyName),
-                service_name: parse("service_name", &service_name)?,
+                service_name: service_name.map(|name| parse("service_name", &name)).transpose()?,
                 start: instant("start_us", start_us)?,
                 old_start: old_start_us.map(|us| instant("old_start_us", us)).transpose()?,
                 zone: parse::<Zone>("zone", &zone)?,
@@ -499,6 +507,11 @@ fn number(number: i64, field: &'static str) -> Result<u64, FeedError> {
 fn position(partition: i32, of: i64) -> Result<Position, FeedError> {
     let partition = partition.try_into().map_err(|_| FeedError::Corrupt { field: "partition" })?;
     Ok(Position { partition: Partition(partition), number: number(of, "number")? })
+}
+
+/// Acknowledged by a majority that has it in its journals. A command that is run by hand says so itself, in [`update`].
+fn durable() -> WriteConcern {
+    WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build()
 }
 
 /// The command that writes, data and checkpoints alike.
@@ -540,4 +553,24 @@ async fn in_time<T>(
 
 fn unavailable(error: mongodb::error::Error) -> FeedError {
     FeedError::Unavailable(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_write_outlives_an_election_whatever_the_url_says() {
+        let url = "mongodb://127.0.0.1:1/?w=1&journal=false";
+        let partitions = PartitionCount::new(1).unwrap();
+        let feed = MongoFeed::new(url, partitions, MongoOptions::default()).await.unwrap();
+        for written in [feed.notifications().write_concern(), feed.feeds().write_concern()] {
+            assert_eq!(written, Some(&durable()));
+        }
+        let by_hand = update("a".to_owned(), Vec::new());
+        assert_eq!(
+            by_hand.get_document("writeConcern").unwrap(),
+            &doc! { "w": "majority", "j": true }
+        );
+    }
 }

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use domain::Instant;
 use domain::hours::Zone;
-use domain::ids::{AccountId, Id};
+use domain::ids::{AccountId, Id, ProviderId};
 use domain::position::{Partition, PartitionCount, Position, PositionToken};
+use domain::text::ServiceName;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -224,11 +225,19 @@ impl NotificationFeed for PostgresFeed {
         Ok(Counts { unread: number(unread, "unread")?, total: number(total, "total")? })
     }
 
-    async fn purge(&self, account: AccountId) -> Result<(), FeedError> {
+    async fn purge(&self, account: AccountId, shops: &[ProviderId]) -> Result<(), FeedError> {
         let mut transaction = self.pool.begin().await.map_err(unavailable)?;
-        for sql in [
-            "UPDATE notifications SET other_name = NULL
+        sqlx::query(
+            "UPDATE notifications SET other_name = NULL,
+                 service_name = CASE WHEN provider_id = ANY ($2) THEN NULL ELSE service_name END
              WHERE other_id = $1 AND other_name IS NOT NULL",
+        )
+        .bind(account.uuid())
+        .bind(shops.iter().map(|shop| shop.uuid()).collect::<Vec<_>>())
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        for sql in [
             "DELETE FROM notifications WHERE recipient_id = $1",
             "DELETE FROM notification_feeds WHERE recipient_id = $1",
         ] {
@@ -305,7 +314,9 @@ impl Columns {
         self.other_names.push(
             content.and_then(|new| new.other_name.as_ref()).map(|name| name.as_str().to_owned()),
         );
-        self.service_names.push(content.map(|new| new.service_name.as_str().to_owned()));
+        self.service_names.push(
+            content.and_then(|new| new.service_name.as_ref()).map(|name| name.as_str().to_owned()),
+        );
         self.starts.push(content.map(|new| new.start));
         self.old_starts.push(content.and_then(|new| new.old_start));
         self.zones.push(content.map(|new| new.zone.name()));
@@ -327,9 +338,9 @@ impl Columns {
                  appointment_id = COALESCE(t.appointment_id, excluded.appointment_id),
                  provider_id = COALESCE(t.provider_id, excluded.provider_id),
                  other_id = COALESCE(t.other_id, excluded.other_id),
-                 -- A name that was purged does not come back.
+                 -- Names that were purged do not come back.
                  other_name = CASE WHEN t.kind IS NULL THEN excluded.other_name ELSE t.other_name END,
-                 service_name = COALESCE(t.service_name, excluded.service_name),
+                 service_name = CASE WHEN t.kind IS NULL THEN excluded.service_name ELSE t.service_name END,
                  starts_at = COALESCE(t.starts_at, excluded.starts_at),
                  old_starts_at = COALESCE(t.old_starts_at, excluded.old_starts_at),
                  zone = COALESCE(t.zone, excluded.zone),
@@ -368,7 +379,7 @@ struct Raw {
     provider_id: Uuid,
     other_id: Uuid,
     other_name: Option<String>,
-    service_name: String,
+    service_name: Option<String>,
     starts_at: Instant,
     old_starts_at: Option<Instant>,
     zone: String,
@@ -404,7 +415,8 @@ fn read(recipient: AccountId, rows: Vec<Raw>) -> Result<Vec<Notification>, FeedE
                 other: id("other_id", other_id)?,
                 other_name: other_name.map(PartyName),
                 service_name: service_name
-                    .parse()
+                    .map(|name| name.parse::<ServiceName>())
+                    .transpose()
                     .map_err(|_| FeedError::Corrupt { field: "service_name" })?,
                 start: starts_at,
                 old_start: old_starts_at,

@@ -132,6 +132,7 @@ fn table() -> Vec<Entry> {
         to("ListProviders", Anybody, |_, _| ask()),
         to("ProviderBySlug", Anybody, |t, _| ask().at("slug", &t.shop.slug)),
         to("ProviderServices", Anybody, |t, _| ask().at("id", &t.shop.id)),
+        to("Service", Anybody, |t, _| ask().at("id", &t.service)),
         to("AvailableDays", Anybody, |t, _| {
             ask().query(format!("provider_id={}&month={}", t.shop.id, &in_days(3, "")[..7]))
         }),
@@ -242,10 +243,7 @@ fn table() -> Vec<Entry> {
         to("ChangeService", Only(&[Provider], 404, &[]), |t, _| {
             ask().at("id", &t.service).json(json!({ "name": "Corte", "duration_minutes": 45 }))
         }),
-        // A service that is not in one's shop is not there any more either: nothing is done.
-        to("RemoveService", Only(&[Provider], 404, &[(OtherProvider, 204)]), |t, _| {
-            ask().at("id", &t.service)
-        }),
+        to("RemoveService", Only(&[Provider], 404, &[]), |t, _| ask().at("id", &t.service)),
         to("OpenProvider", Confirmed, |t, who| {
             let slug = format!("{}-{who:?}", t.shop.slug).to_lowercase();
             ask().json(json!({ "business_name": "One more", "slug": slug }))

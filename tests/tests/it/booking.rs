@@ -317,3 +317,47 @@ async fn providers_are_listed_in_pages_and_found_by_slug() {
         pontual.nobody().get("/api/providers/nobody-at-all").await.expect(404);
     }
 }
+
+#[tokio::test]
+async fn where_a_location_leads_the_new_thing_is() {
+    let pontual = Pontual::start(Profile::SingleNode).await;
+    let ana = pontual.provider("Ana").await;
+    let bia = pontual.client("Bia").await;
+    let offer = json!({ "name": "Corte", "duration_minutes": 60 });
+    let service = ana.owner.api.post("/api/services", offer).await.expect(201);
+    let body = json!({ "provider_id": ana.id, "service_id": service.body["id"],
+        "start": in_days(3, "12:00:00Z") });
+    let booked = bia.api.post("/api/appointments", body).await.expect(201);
+    let opening = json!({ "business_name": "Bia", "slug": ana.slug.replace("ana", "bia") + "-2" });
+    let opened = bia.api.post("/api/providers", opening).await.expect(201);
+    for made in [service, booked, opened] {
+        let location = made.header("location").unwrap().to_owned();
+        let found = bia.api.get_after(&location, &made.position()).await.expect(200);
+        assert_eq!(found.body["id"], made.body["id"], "{location}");
+    }
+    let removed = ana.owner.api.get("/api/services/my-services").await.expect(200);
+    let id = removed.body["items"][1]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/services/{id}");
+    let removed = ana.owner.api.delete(&path).await.expect(204);
+    bia.api.get_after(&path, &removed.position()).await.expect(404);
+}
+
+#[tokio::test]
+async fn what_was_read_is_changed_only_while_it_is_as_it_was_read() {
+    let pontual = Pontual::start(Profile::SingleNode).await;
+    let ana = pontual.provider("Ana").await;
+    let api = &ana.owner.api;
+    let read = api.get_after("/api/providers/profile", &ana.position).await.expect(200);
+    let tag = read.header("etag").unwrap().to_owned();
+    let put = async |tag: &str, name: &str| {
+        let request = api.request("PUT", "/api/providers/profile").header("if-match", tag);
+        api.send(request.json(&json!({ "business_name": name }))).await
+    };
+    let changed = put(&tag, "Ana & Cia").await.expect(200);
+    let late = put(&tag, "Ana Ltda").await.expect(412);
+    assert_eq!(late.problem(), "precondition-failed");
+    assert_eq!(late.header("etag"), changed.header("etag"));
+    let read = api.get_after("/api/providers/profile", &changed.position()).await.expect(200);
+    assert_eq!(read.body["business_name"], "Ana & Cia");
+    assert_eq!(read.header("etag"), changed.header("etag"), "what a command says, a query says");
+}

@@ -103,9 +103,18 @@ async fn in_redis(pontual: &Pontual, markers: &Markers, found: &mut Vec<String>)
         .expect("keys");
     assert!(!keys.is_empty(), "nothing of this log is in Redis");
     for key in keys {
-        let dump: Option<Vec<u8>> =
-            redis::cmd("GET").arg(&key).query_async(&mut redis).await.unwrap_or_default();
-        if markers.is_in(key.as_bytes()) || dump.is_some_and(|dump| markers.is_in(&dump)) {
+        let kind: String =
+            redis::cmd("TYPE").arg(&key).query_async(&mut redis).await.expect("a type");
+        let all: Vec<Vec<u8>> = match kind.as_str() {
+            "string" => {
+                redis::cmd("MGET").arg(&key).query_async(&mut redis).await.unwrap_or_default()
+            }
+            "hash" => redis::cmd("HGETALL").arg(&key).query_async(&mut redis).await.expect("all"),
+            // It expired in the meantime.
+            "none" => Vec::new(),
+            other => panic!("nobody looks into a {other} of Redis"),
+        };
+        if markers.is_in(key.as_bytes()) || all.iter().any(|value| markers.is_in(value)) {
             found.push(format!("Redis: {key}"));
         }
     }
@@ -180,11 +189,22 @@ async fn planted(pontual: &Pontual, markers: &Markers) -> Shop {
     let body = json!({"email": format!("new.{email}"), "password": PASSWORD});
     api.put("/api/users/email", body).await.expect(202);
     pontual.mail_to(&format!("new.{email}")).await;
-    let slug = format!("shop-{:x}", rand::random::<u64>());
-    let body = json!({"business_name": format!("Salão {word}"), "slug": slug, "time_zone": "America/Sao_Paulo"});
+    let slug = format!("shop-{word}");
+    let service = |name: &str| json!({"name": format!("{name} {word}"), "description": format!("With {word}."), "duration_minutes": 60});
+    let body = json!({"business_name": format!("Salão {word}"), "slug": slug, "time_zone": "America/Sao_Paulo",
+        "service": service("Cut")});
     let opened = api.post("/api/providers", body).await.expect(201);
     let id = opened.body["id"].as_str().expect("an id").to_owned();
-    let position = opened.position();
+    let renamed = json!({"business_name": format!("Studio {word}")});
+    api.put("/api/providers/profile", renamed).await.expect(200);
+    let added = api.post("/api/services", service("Shave")).await.expect(201);
+    let added = format!("/api/services/{}", added.body["id"].as_str().expect("an id"));
+    api.put(&added, service("Trim")).await.expect(200);
+    let position = api.request("DELETE", &added);
+    let position = api.send(position).await.expect(204).position();
+    let page =
+        nobody.get_after(&format!("/api/providers/{slug}"), &position).await.expect(200).body;
+    assert_eq!(page["services"][0]["name"], format!("Cut {word}"), "{page}");
     Shop { owner: Person { api, account, email }, id, slug, position }
 }
 
@@ -229,7 +249,14 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         let hers = ana.owner.api.post("/api/appointments", book(&carla, &day)).await.expect(201);
         let gone = ana.owner.api.post("/api/appointments", book(&carla, &other_day)).await;
         cancel(&ana.owner.api, &gone.expect(201).body, &format!("Ill. {word}")).await;
-        let theirs = bia.api.post("/api/appointments", plain(&ana, &day)).await.expect(201);
+        let book_theirs = async |api: &Api| {
+            let asked =
+                api.request("POST", "/api/appointments").header("idempotency-key", "theirs");
+            api.send(asked.json(&plain(&ana, &day))).await
+        };
+        let theirs = book_theirs(&bia.api).await.expect(201);
+        let again = book_theirs(&bia.api).await.expect(201);
+        assert_eq!(again.body, theirs.body, "the answer names the service, though it is not kept");
         let called_off = bia.api.post("/api/appointments", plain(&ana, &other_day)).await;
         let called_off = called_off.expect(201).body;
         let why = cancel(&ana.owner.api, &called_off, &format!("Closed. {word}")).await;
@@ -255,8 +282,14 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         pontual.nobody().get("/api/users/export").await.expect(401);
 
         let before = places(&pontual, profile, &markers).await;
-        for wanted in ["accounts", "providers", "appointments", "sessions", "audit_trail", ".eml"] {
+        for wanted in
+            ["accounts", "providers", "services", "appointments", "sessions", "audit_trail", ".eml"]
+        {
             assert!(before.iter().any(|place| place.contains(wanted)), "{wanted}: {before:?}");
+        }
+        for log in ["events", "commands", "claims", "snapshots", "secrets"] {
+            let log = format!("public.{log}");
+            assert!(!before.iter().any(|place| place.ends_with(&log)), "{log}: {before:?}");
         }
         if profile == Profile::Full {
             assert!(before.iter().any(|place| place.starts_with("Redis")), "{before:?}");
@@ -293,6 +326,28 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
             assert_eq!(latest["appointment_id"], booked.body["id"], "{told}");
             assert_eq!(latest["other_party"], Value::Null);
         }
+        // What she booked elsewhere keeps its name, what was booked with her has none.
+        for (api, booked, service, name) in [
+            (&carla.owner.api, &hers, json!("Appointment"), json!("Appointment")),
+            (&bia.api, &theirs, Value::Null, Value::Null),
+        ] {
+            let path = format!("/api/appointments/{}", booked.body["id"].as_str().expect("an id"));
+            assert_eq!(api.get(&path).await.expect(200).body["service"]["name"], service);
+            let told = api.get("/api/notifications").await.expect(200).body;
+            assert_eq!(told["items"][0]["service_name"], name, "{told}");
+        }
+        // A retry gets the first answer, as far as it is not hers.
+        let again = book_theirs(&bia.api).await.expect(201);
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(
+            again.body["service"],
+            json!({"id": theirs.body["service"]["id"], "name": null})
+        );
+        let page = format!("/api/providers/{}", ana.slug);
+        pontual.nobody().get(&page).await.expect(404);
+        let services = format!("/api/services/provider/{}", ana.id);
+        let services = pontual.nobody().get(&services).await.expect(200).body;
+        assert_eq!(services["items"], json!([]));
         let theirs = format!("/api/appointments/{}", kept.body["id"].as_str().expect("an id"));
         let reason = &bia.api.get(&theirs).await.expect(200).body["status_reason"];
         assert_eq!(reason, "I found another.");
@@ -357,5 +412,85 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         pontual.nobody().post("/api/auth/confirm", json!({"token": token})).await.expect(200);
         let again = pontual.sign_in(&ana.owner.email, PASSWORD).await;
         assert_ne!(again.account, ana.owner.account);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_in_mid_purge_leaves_the_rest_to_another() {
+    let mut pontual = Pontual::start(Profile::SingleNode).await;
+    let markers = Markers::new();
+    let ana = planted(&pontual, &markers).await;
+    let bia = pontual.client("Bia").await;
+    let booking = json!({"provider_id": ana.id, "start": in_days(7, "12:00:00Z")});
+    let booked = bia.api.post("/api/appointments", booking).await.expect(201);
+    let position = cancel(&bia.api, &booked.body, "I found another.").await;
+    ana.owner.api.get_after("/api/notifications", &position).await.expect(200);
+
+    // Somebody holds what she was told: the purge stops half-way, after the tables.
+    let pool = pontual.pool().await;
+    let mut held = pool.begin().await.expect("a transaction");
+    let hers = "SELECT FROM notifications WHERE recipient_id = $1::uuid FOR UPDATE";
+    let rows = sqlx::query(hers).bind(&ana.owner.account).fetch_all(&mut *held).await;
+    assert!(!rows.expect("rows").is_empty());
+    let account = format!("/api/users/{}", ana.owner.account);
+    let erase = ana.owner.api.request("DELETE", &account).json(&json!({"password": PASSWORD}));
+    ana.owner.api.send(erase).await.expect(202);
+    let waits = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'
+             AND query LIKE 'DELETE FROM notifications%'";
+    let count = async |sql: &'static str| -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&pool).await.expect("a count")
+    };
+    until("the purge is half-way", &pontual, async || count(waits).await > 0).await;
+    pontual.kill(0).await;
+    assert_eq!(count("SELECT count(*) FROM appointments WHERE service_name IS NOT NULL").await, 0);
+    let left = places(&pontual, Profile::SingleNode, &markers).await;
+    assert!(left.iter().any(|place| place.contains(".eml")), "{left:?}");
+    held.rollback().await.expect("it lets go");
+
+    // An hour later an administrator wonders.
+    let sql = "UPDATE erasures SET erased_at = erased_at - interval '1 hour'";
+    sqlx::query(sql).execute(&pool).await.expect(sql);
+    let (well, said) = pontual.run(&["doctor"], "", &[]).await;
+    let line = said.lines().find(|line| line.contains("erasures")).unwrap_or_default();
+    assert!(!well && line.starts_with('✗') && line.contains(&ana.owner.account), "{said}");
+
+    // The dead worker's lock on the job runs out.
+    let url = pontual.spawn(&["serve"]).await;
+    pontual.url = url;
+    let sql = "UPDATE jobs SET locked_until = now() WHERE kind = 'PurgeAccount'";
+    assert_eq!(sqlx::query(sql).execute(&pool).await.expect(sql).rows_affected(), 1);
+    let complete = "SELECT count(*) FROM erasures WHERE stage = 'complete'";
+    until("another worker purges her", &pontual, async || count(complete).await == 1).await;
+    let none = Vec::<String>::new();
+    assert_eq!(places(&pontual, Profile::SingleNode, &markers).await, none);
+}
+
+#[tokio::test]
+async fn without_redis_every_process_forgets_the_lists_an_erased_person_was_in() {
+    let mut pontual = Pontual::start(Profile::SingleNode).await;
+    let (ana, carla) = (pontual.client("Ana").await, pontual.provider("Carla").await);
+    let start = in_days(7, "12:00:00Z");
+    let booking = json!({"provider_id": carla.id, "start": start});
+    let booked = ana.api.post("/api/appointments", booking).await.expect(201);
+    // Nothing happens on that day any more, so no event says that its list is another.
+    let position = cancel(&ana.api, &booked.body, "I am ill.").await;
+    let other = pontual.spawn(&["serve"]).await;
+    let path = format!("/api/appointments/provider/{}?day={}", carla.id, &start[..10]);
+    let both = [carla.owner.api.clone(), carla.owner.api.at(&other)];
+    let named = async |api: &Api| {
+        let list = api.get_after(&path, &position).await.expect(200).body;
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+        list["items"][0]["client_email"] == json!(ana.email)
+    };
+    for api in &both {
+        // Once to fill the list, once from it.
+        assert!(named(api).await && named(api).await);
+    }
+    let account = format!("/api/users/{}", ana.account);
+    let erase = ana.api.request("DELETE", &account).json(&json!({"password": PASSWORD}));
+    ana.api.send(erase).await.expect(202);
+    for api in &both {
+        until("she is in no list", &pontual, async || !named(api).await).await;
     }
 }

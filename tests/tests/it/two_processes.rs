@@ -5,8 +5,18 @@ use end_to_end::{Pontual, Profile, in_days};
 use serde_json::json;
 
 #[tokio::test]
-async fn what_is_booked_at_one_process_is_seen_and_heard_at_the_other() {
-    let mut pontual = Pontual::start(Profile::SingleNode).await;
+async fn what_is_booked_at_one_process_is_seen_and_heard_at_the_other_with_1_partition() {
+    seen_and_heard_at_the_other(1).await;
+}
+
+#[tokio::test]
+async fn what_is_booked_at_one_process_is_seen_and_heard_at_the_other_with_7_partitions() {
+    seen_and_heard_at_the_other(7).await;
+}
+
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+async fn seen_and_heard_at_the_other(partitions: u16) {
+    let mut pontual = Pontual::start_with(Profile::SingleNode, partitions, &[]).await;
     let second = pontual.spawn(&["serve"]).await;
     let ana = pontual.provider("Ana").await;
     let bia = pontual.client("Bia").await;
@@ -47,8 +57,18 @@ async fn what_is_booked_at_one_process_is_seen_and_heard_at_the_other() {
 }
 
 #[tokio::test]
-async fn each_role_runs_as_a_process_of_its_own() {
-    let mut pontual = Pontual::start_with(Profile::Full, 7, &[]).await;
+async fn each_role_runs_as_a_process_of_its_own_with_1_partition() {
+    each_role_alone(1).await;
+}
+
+#[tokio::test]
+async fn each_role_runs_as_a_process_of_its_own_with_7_partitions() {
+    each_role_alone(7).await;
+}
+
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+async fn each_role_alone(partitions: u16) {
+    let mut pontual = Pontual::start_with(Profile::Full, partitions, &[]).await;
     // From here on the roles do it alone.
     let command_api = pontual.spawn(&["command-api"]).await;
     let query_api = pontual.spawn(&["query-api"]).await;

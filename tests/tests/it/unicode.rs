@@ -656,8 +656,10 @@ async fn one_address_is_one_account_however_it_is_written_and_alike_is_not_the_s
         ("k\u{430}te.test@example.com", "k\u{430}te.test@example.com", true),
         ("katetest@example.com", "katetest@example.com", true),
         ("kate.test+x@example.com", "kate.test+x@example.com", true),
-        ("ana@EXÄMPLE.com", "ana@exämple.com", true),
-        ("ana@xn--exmple-cua.com", "ana@xn--exmple-cua.com", true),
+        // A domain is what DNS has.
+        ("ana@EXÄMPLE.com", "ana@xn--exmple-cua.com", true),
+        ("ana@xn--exmple-cua.com", "ana@xn--exmple-cua.com", false),
+        ("ana@exa\u{308}mple\u{3002}com", "ana@xn--exmple-cua.com", false),
     ] {
         register(email).await.expect(202);
         count += i64::from(new);
@@ -669,8 +671,7 @@ async fn one_address_is_one_account_however_it_is_written_and_alike_is_not_the_s
         }
     }
     // The domain is written to as DNS has it.
-    let mail = pontual.mail_to("<ana@xn--exmple-cua.com>").await;
-    assert!(mail.contains("#token="), "{mail}");
+    pontual.mail_to("<ana@xn--exmple-cua.com>").await;
 
     let before = (accounts().await, events(&pool).await);
     let (long, longer) =

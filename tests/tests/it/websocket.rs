@@ -112,6 +112,25 @@ async fn sockets_without_a_good_token_or_with_garbage_are_closed() {
 }
 
 #[tokio::test]
+async fn a_stopping_query_api_waits_until_every_socket_was_told() {
+    let mut pontual = Pontual::start(Profile::Full).await;
+    let query_api = pontual.spawn(&["query-api"]).await;
+    let bia = pontual.client("Bia").await;
+    let mut there = bia.clone();
+    there.api = there.api.at(&query_api);
+    let mut sockets = Vec::new();
+    for _ in 0..30 {
+        sockets.push(Socket::of(&there).await);
+    }
+    let began = std::time::Instant::now();
+    let told = futures_util::future::join_all(sockets.iter_mut().map(Socket::closed));
+    let (status, codes) = tokio::join!(pontual.stop(1), told);
+    assert!(status.success());
+    assert_eq!(codes, [Some(1012); 30]);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_stopping_server_says_so_to_its_sockets() {
     let mut pontual = Pontual::start(Profile::SingleNode).await;
     let bia = pontual.client("Bia").await;
