@@ -29,6 +29,7 @@ use thiserror::Error;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The oldest Postgres that will do.
 pub const OLDEST_POSTGRES: u32 = 15;
@@ -315,7 +316,7 @@ pub struct Cluster {
     /// Held while the cluster is ours to stop; `None` when we only joined another program's.
     lock: Option<File>,
     /// Starts it again when it dies alone.
-    keeper: Option<JoinHandle<()>>,
+    keeper: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Cluster {
@@ -385,14 +386,14 @@ impl Cluster {
             lock: None,
             keeper: None,
         };
-        self.keeper = Some(tokio::spawn(twin.keep()));
+        let stop = CancellationToken::new();
+        self.keeper = Some((stop.clone(), tokio::spawn(twin.keep(stop))));
     }
 
-    async fn keep(mut self) {
+    async fn keep(mut self, stop: CancellationToken) {
         let (first, longest) = PAUSES;
         let (mut pause, mut started) = (first, Instant::now());
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             let postmaster = Postmaster::read(&self.layout.data);
             if postmaster.is_some_and(|postmaster| postmaster.is_alive(&self.layout.data)) {
                 continue;
@@ -409,7 +410,7 @@ impl Cluster {
                     pause.as_secs()
                 ),
             }
-            tokio::time::sleep(pause).await;
+            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
             (pause, started) = ((pause * 2).min(longest), Instant::now());
         }
     }
@@ -451,9 +452,12 @@ impl Cluster {
 
     /// Stops Postgres, unless another program's was joined. Connections that are open are cut.
     pub async fn stop(mut self) -> Result<(), ClusterError> {
-        if let Some(keeper) = self.keeper.take() {
-            keeper.abort();
-            let _ = keeper.await;
+        if let Some((stop, mut keeper)) = self.keeper.take() {
+            stop.cancel();
+            // It may be starting Postgres at this moment: what it has begun is stopped below.
+            if tokio::time::timeout(Duration::from_secs(3), &mut keeper).await.is_err() {
+                keeper.abort();
+            }
         }
         let Some(lock) = self.lock.take() else { return Ok(()) };
         let mut command = self.pg_ctl();
@@ -598,7 +602,7 @@ impl Cluster {
 impl Drop for Cluster {
     /// For those who leave by an error. It cannot wait; a start that comes too early waits for the server to be gone.
     fn drop(&mut self) {
-        if let Some(keeper) = &self.keeper {
+        if let Some((_, keeper)) = &self.keeper {
             keeper.abort();
         }
         if self.lock.is_some()

@@ -731,7 +731,7 @@ mod tests {
         assert_eq!(all("parked documents"), [("audit: 1", true), ("read-tables: 2", true)]);
         let projectors = all("projectors");
         assert!(projectors.contains(&("audit: 1100 events behind", true)), "{projectors:?}");
-        assert!(projectors.contains(&("mails: 1200 events behind", true)), "{projectors:?}");
+        assert!(projectors.contains(&("job-orders: 1200 events behind", true)), "{projectors:?}");
         assert!(projectors.contains(&("events behind: read-tables 5", false)), "{projectors:?}");
     }
 

@@ -241,8 +241,8 @@ pub struct Changes {
     pub origin_of: Option<SubjectId>,
     /// Streams it asked for that were not loaded.
     pub missing_streams: BTreeSet<StreamId>,
-    /// Those whose id this command made: nobody else can have written them, so they need not be looked at. That
-    /// they are new is checked at append, like any version.
+    /// Those whose id this command made: nobody else can have written them, so they need not be looked at. With a key
+    /// for retries an earlier attempt may have; then that they are new is checked at append, like any version.
     pub begun: BTreeSet<StreamId>,
     /// Claims it asked about that were not looked up.
     pub missing_claims: BTreeSet<ClaimKey>,

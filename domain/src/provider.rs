@@ -443,6 +443,7 @@ impl Aggregate for Provider {
                 (*self.service(service.id)? != service, ProviderEvent::ServiceChanged { service })
             }
             ProviderCommand::RemoveService(service) => {
+                // What is gone is not found, as with every other command on it; a retry has its key.
                 self.service(service)?;
                 (true, ProviderEvent::ServiceRemoved { service })
             }

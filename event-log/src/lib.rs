@@ -354,11 +354,21 @@ impl EventLog {
     /// is recorded later. An append that is under way, its instant taken and not committed, is waited for; its heads
     /// are locked in the order in which everybody locks them.
     pub async fn recorded_until(&self) -> Result<Instant, LogError> {
-        let query = sqlx::query_scalar(
-            "SELECT max(recorded_at) FROM
-                 (SELECT recorded_at FROM heads ORDER BY partition FOR SHARE) AS heads",
-        );
-        self.core.bounded(query.fetch_one(&self.core.pool)).await
+        let mut until = Instant::UNIX_EPOCH;
+        // One after another: a head that somebody holds must not make this one hold others.
+        for partition in self.partitions().all() {
+            let recorded_at = async {
+                let begin = "BEGIN; SET LOCAL lock_timeout = '2s'";
+                let mut transaction = self.core.pool.begin_with(begin).await?;
+                let sql = "SELECT recorded_at FROM heads WHERE partition = $1 FOR SHARE";
+                let query = sqlx::query_scalar(sql).bind(small(partition));
+                let recorded_at: Instant = query.fetch_one(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(recorded_at)
+            };
+            until = until.max(self.core.bounded(recorded_at).await?);
+        }
+        Ok(until)
     }
 
     pub(crate) async fn heads_of(core: &Core) -> Result<PositionToken, LogError> {
@@ -535,7 +545,6 @@ impl ClaimHasher for EventLog {
     }
 }
 
-/// What the log relies on and cannot set itself.
 /// A pool like this one, but smaller.
 fn readers(pool: &PgPool, most: usize) -> PgPool {
     let connect = (*pool.connect_options()).clone().application_name("pontual-log");
@@ -543,6 +552,7 @@ fn readers(pool: &PgPool, most: usize) -> PgPool {
     options.max_connections(u32::try_from(most.max(2)).unwrap_or(16)).connect_lazy_with(connect)
 }
 
+/// What the log relies on and cannot set itself.
 async fn check_settings(pool: &PgPool) -> Result<(), LogError> {
     let row = sqlx::query(
         "SELECT current_setting('server_encoding'), current_setting('synchronous_commit')",

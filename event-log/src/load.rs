@@ -154,7 +154,7 @@ impl Hot {
     }
 }
 
-/// Sweeps the cache for as long as the log is open.
+/// Sweeps what is remembered for as long as the log is open.
 pub(crate) fn sweep_hot(core: &Arc<Core>) {
     let core = Arc::downgrade(core);
     tokio::spawn(async move {
@@ -162,6 +162,8 @@ pub(crate) fn sweep_hot(core: &Arc<Core>) {
             tokio::time::sleep(KEY_CACHE / 4).await;
             let Some(core) = Weak::upgrade(&core) else { return };
             core.hot.sweep();
+            core.ring.sweep();
+            core.recent.sweep();
         }
     });
 }

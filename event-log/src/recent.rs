@@ -41,10 +41,15 @@ impl Recent {
     pub(crate) fn keep(&self, event: Recorded) {
         let mut waiting = self.waiting(event.at.partition);
         waiting.insert(event.at.number, (Instant::now(), Arc::new(event)));
-        while waiting.len() > MOST
-            || waiting.first_key_value().is_some_and(|(_, (since, _))| since.elapsed() > KEY_CACHE)
-        {
+        while waiting.len() > MOST {
             waiting.pop_first();
+        }
+    }
+
+    /// Lets go of what nobody took in time.
+    pub(crate) fn sweep(&self) {
+        for waiting in &self.partitions {
+            locked(waiting).retain(|_, (since, _)| since.elapsed() < KEY_CACHE);
         }
     }
 

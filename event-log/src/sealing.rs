@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as Monotonic};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -23,6 +23,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use domain::aggregate::StreamId;
 use domain::ids::{Id, SubjectId};
 use domain::position::PartitionCount;
+use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::PgPool;
@@ -308,18 +309,19 @@ pub(crate) struct KeyRing {
     wrap: XChaCha20Poly1305,
     /// For what belongs to no subject, such as where an anonymous command came from.
     pub(crate) nobody: DataKey,
-    cache: moka::sync::Cache<SubjectId, SubjectKey>,
+    /// With when each was read.
+    cache: Cache<SubjectId, (Monotonic, SubjectKey)>,
 }
+
+/// How many keys are remembered.
+const KEYS: usize = 20_000;
 
 impl KeyRing {
     pub(crate) fn new(master: &MasterKey) -> Self {
         Self {
             wrap: XChaCha20Poly1305::new(&(*Zeroizing::new(master.derive("data-keys"))).into()),
             nobody: DataKey::new(&Zeroizing::new(master.derive("nobodys-data"))),
-            cache: moka::sync::Cache::builder()
-                .max_capacity(20_000)
-                .time_to_live(KEY_CACHE)
-                .build(),
+            cache: Cache::new(KEYS),
         }
     }
 
@@ -334,7 +336,17 @@ impl KeyRing {
 
     /// Remembers a key that was just stored.
     pub(crate) fn remember(&self, subject: SubjectId, key: SubjectKey) {
-        self.cache.insert(subject, key);
+        self.cache.insert(subject, (Monotonic::now(), key));
+    }
+
+    fn recall(&self, subject: SubjectId) -> Option<SubjectKey> {
+        let (read, key) = self.cache.get(&subject)?;
+        (read.elapsed() < KEY_CACHE).then_some(key)
+    }
+
+    /// Lets go of what is no longer given out.
+    pub(crate) fn sweep(&self) {
+        self.cache.retain(|_, (read, _)| read.elapsed() < KEY_CACHE);
     }
 
     /// Forgets these subjects' keys, to look them up again.
@@ -344,12 +356,12 @@ impl KeyRing {
 
     /// Forgets a subject's key, because it was destroyed.
     pub(crate) fn forget(&self, subject: SubjectId) {
-        self.cache.invalidate(&subject);
+        self.cache.remove(&subject);
     }
 
     /// The keys of these subjects that are remembered.
     pub(crate) fn cached(&self, subjects: &BTreeSet<SubjectId>) -> SubjectKeys {
-        subjects.iter().filter_map(|s| Some((*s, self.cache.get(s)?))).collect()
+        subjects.iter().filter_map(|s| Some((*s, self.recall(*s)?))).collect()
     }
 
     /// The keys of these subjects; one without key and tombstone is left out.
@@ -362,7 +374,7 @@ impl KeyRing {
         let mut found = SubjectKeys::with_capacity(subjects.len());
         let mut missing = Vec::new();
         for subject in subjects {
-            match self.cache.get(subject) {
+            match self.recall(*subject) {
                 Some(key) => drop(found.insert(*subject, key)),
                 None => missing.push(*subject),
             }
@@ -386,7 +398,7 @@ impl KeyRing {
                 None => SubjectKey::Erased,
                 Some(wrapped) => SubjectKey::Live(Arc::new(self.unwrap(subject, &wrapped)?)),
             };
-            self.cache.insert(subject, key.clone());
+            self.remember(subject, key.clone());
             found.insert(subject, key);
         }
         Ok(found)

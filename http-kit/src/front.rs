@@ -8,8 +8,9 @@
 //! not counted. Nothing here outlives the request.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use domain::ids::AccountId;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use metrics::Histogram;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
@@ -154,30 +156,34 @@ fn is_a_problem(response: &Response) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(PROBLEM_JSON.as_bytes()))
 }
 
+/// The durations of one route, by [`METHODS`] and [`STATUSES`].
+type OfRoute = [[OnceLock<Histogram>; STATUSES.len()]; METHODS.len()];
+
+/// Finding a metric by its labels costs more than recording it, so each is found once.
+static DURATIONS: LazyLock<RwLock<HashMap<String, Arc<OfRoute>>>> = LazyLock::new(RwLock::default);
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other"];
+const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 fn measure(method: &http::Method, route: Option<&MatchedPath>, status: StatusCode, took: Duration) {
     // The route, never the path: a path holds ids, and each would be a series of its own.
-    let route = route.map_or("none", MatchedPath::as_str).to_owned();
-    let method = match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "other",
+    let route = route.map_or("none", MatchedPath::as_str);
+    let known = DURATIONS.read().unwrap_or_else(PoisonError::into_inner).get(route).cloned();
+    let durations = known.unwrap_or_else(|| {
+        let mut all = DURATIONS.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(route.to_owned()).or_default())
+    });
+    let other = METHODS.len() - 1;
+    let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(other);
+    let status = usize::from(status.as_u16() / 100).clamp(1, STATUSES.len()) - 1;
+    let histogram = || {
+        let (method, status) = (METHODS[method], STATUSES[status]);
+        metrics::histogram!(
+            "http_request_duration_seconds",
+            "method" => method, "route" => route.to_owned(), "status" => status
+        )
     };
-    let status = match status.as_u16() / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
-    };
-    metrics::histogram!(
-        "http_request_duration_seconds",
-        "method" => method, "route" => route, "status" => status
-    )
-    .record(took.as_secs_f64());
+    durations[method][status].get_or_init(histogram).record(took.as_secs_f64());
 }
 
 fn panicked(cause: Box<dyn Any + Send>) -> Response {

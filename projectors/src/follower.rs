@@ -244,7 +244,7 @@ impl Follower {
         let applied = self.try_apply(events, progress, lease).await;
         self.gauges.batch_seconds.record(started.elapsed().as_secs_f64());
         let Err(ApplyError::Poison(poison)) = applied else { return applied };
-        if lease.is_none() || !self.projector.parks() {
+        if lease.is_none() || !self.projector.parks() || events.is_empty() {
             return Err(ApplyError::Poison(poison));
         }
         for event in events {

@@ -52,9 +52,11 @@ pub struct Batch<'a> {
 
 impl Batch<'_> {
     /// Begins the transaction of a projector whose checkpoint is beside its data. Its commit does not wait for the disk:
-    /// a crash of Postgres may take away the last ones, data and checkpoint alike, and they are applied again.
+    /// a crash of Postgres may take away the last ones, data and checkpoint alike, and they are applied again. A table that
+    /// somebody locks is waited for without one of the few connections.
     pub async fn begin(log: &EventLog) -> sqlx::Result<Transaction<'static, Postgres>> {
-        log.readers().begin_with("BEGIN; SET LOCAL synchronous_commit = off").await
+        let begin = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '1s'";
+        log.readers().begin_with(begin).await
     }
 
     /// Moves the projector's checkpoint, within the transaction that writes what it stands for.
@@ -96,7 +98,7 @@ pub trait Projector: Send + Sync + 'static {
     }
 
     /// Whether somebody waits until an event is passed that changes no document. Else the checkpoint passes such events
-    /// with the next that does, or a second later; a crash in between passes them again.
+    /// with the next that does, or half a second later; a crash in between passes them again.
     fn is_awaited(&self) -> bool {
         true
     }
@@ -148,6 +150,7 @@ impl Runner {
 
     /// Starts a projector on every partition.
     pub fn start(&mut self, projector: Arc<dyn Projector>, sharing: Sharing) {
+        self.tail.log().keep_appended();
         for partition in self.tail.log().partitions().all() {
             let (tail, projector) = (self.tail.clone(), projector.clone());
             let (owner, lease, stop) = (self.owner.clone(), self.lease, self.stop.clone());

@@ -59,7 +59,6 @@ enum Found {
 impl SharedTail {
     /// A tail of this log.
     pub fn new(log: EventLog) -> Arc<Self> {
-        log.keep_appended();
         let partitions = log.partitions().all().map(|_| Shared::default()).collect();
         Arc::new(Self { log, partitions })
     }

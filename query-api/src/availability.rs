@@ -232,8 +232,8 @@ struct ByBytes;
 
 impl Weighter<Question, Arc<Answered>> for ByBytes {
     fn weight(&self, _: &Question, answered: &Arc<Answered>) -> u64 {
-        // Beside the body: the entry itself, the days it holds on to.
-        answered.answer.0.len() as u64 + 512
+        // Beside the body: the documents it holds on to, which other caches may have let go.
+        answered.answer.0.len() as u64 + answered.from.weight() + 256
     }
 }
 

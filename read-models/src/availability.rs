@@ -415,6 +415,13 @@ impl Availability {
             && days.into_iter().all(|((day, doc), (of, same))| day == of && Arc::ptr_eq(doc, same))
     }
 
+    /// About how many bytes it holds on to.
+    pub fn weight(&self) -> u64 {
+        let taken: usize = self.days.values().map(|day| day.taken.len()).sum();
+        let schedule = self.schedule.services.len() + self.schedule.schedule.overrides.len();
+        (512 + 64 * schedule + 128 * self.days.len() + 96 * taken) as u64
+    }
+
     /// The schedule and the services.
     pub fn schedule(&self) -> &ScheduleDoc {
         &self.schedule

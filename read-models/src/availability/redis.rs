@@ -7,7 +7,8 @@
 //! The scripts touch keys of one partition; they need a single Redis, not a cluster.
 //!
 //! What was parsed last is remembered with the bytes it was parsed from: a value that did not change is
-//! not parsed again.
+//! not parsed again. Lists, which hold names, are forgotten when nobody asks; schedules and days are not, and sit in a
+//! cache that is cheaper to ask.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -38,7 +39,7 @@ pub struct RedisOptions {
     pub silence: Duration,
     /// How long any call may take, connecting included.
     pub timeout: Duration,
-    /// The most memory for what was parsed last, in bytes, roughly.
+    /// The most memory for what was parsed last, in bytes, roughly: so much for lists, and so much for the rest.
     pub parsed_bytes: u64,
 }
 
@@ -59,7 +60,24 @@ pub struct RedisCache {
     connection: ConnectionManager,
     partitions: PartitionCount,
     options: RedisOptions,
-    parsed: Cache<Key, Arc<(Vec<u8>, Value)>>,
+    lists: Cache<Key, Parsed>,
+    measures: quick_cache::sync::Cache<Key, Parsed, ByBytes>,
+}
+
+/// A value and the bytes it was parsed from.
+type Parsed = Arc<(Vec<u8>, Value)>;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl quick_cache::Weighter<Key, Parsed> for ByBytes {
+    fn weight(&self, _: &Key, parsed: &Parsed) -> u64 {
+        weight(parsed).into()
+    }
+}
+
+fn weight(parsed: &Parsed) -> u32 {
+    u32::try_from(parsed.0.len().saturating_mul(4) + 256).unwrap_or(u32::MAX)
 }
 
 /// How many values one script writes: Redis does nothing else meanwhile.
@@ -82,14 +100,28 @@ impl RedisCache {
         let connection = redis::Client::open(url)
             .and_then(|client| ConnectionManager::new_lazy_with_config(client, config))
             .map_err(unavailable)?;
-        let parsed = Cache::builder()
+        let measures =
+            quick_cache::sync::Cache::with_weighter(10_000, options.parsed_bytes, ByBytes);
+        let lists = Cache::builder()
             .max_capacity(options.parsed_bytes)
-            .weigher(|_, parsed: &Arc<(Vec<u8>, Value)>| {
-                u32::try_from(parsed.0.len().saturating_mul(4) + 256).unwrap_or(u32::MAX)
-            })
+            .weigher(|_, parsed| weight(parsed))
             .time_to_idle(Duration::from_secs(3600))
             .build();
-        Ok(Self { connection, partitions, options, parsed })
+        Ok(Self { connection, partitions, options, lists, measures })
+    }
+
+    fn parsed(&self, key: Key) -> Option<Parsed> {
+        match key {
+            Key::Schedule(_) | Key::Day(..) => self.measures.get(&key),
+            Key::DayList(..) | Key::ProvidersPage(_) => self.lists.get(&key),
+        }
+    }
+
+    fn keep_parsed(&self, key: Key, parsed: Parsed) {
+        match key {
+            Key::Schedule(_) | Key::Day(..) => self.measures.insert(key, parsed),
+            Key::DayList(..) | Key::ProvidersPage(_) => self.lists.insert(key, parsed),
+        }
     }
 
     fn state_key(&self, partition: Partition) -> String {
@@ -100,7 +132,7 @@ impl RedisCache {
         let mut name = String::with_capacity(self.options.namespace.len() + 72);
         name.push_str(&self.options.namespace);
         match key {
-            Key::Schedule(provider) => write!(name, "schedule:{provider}"),
+            Key::Schedule(provider) => write!(name, "measures:{provider}"),
             Key::Day(provider, day) => write!(name, "agenda:{provider}:{day}"),
             Key::DayList(provider, day) => write!(name, "appointments-list:{provider}:{day}"),
             Key::ProvidersPage(partition) => write!(name, "providers-page:{partition}"),
@@ -144,7 +176,7 @@ impl RedisCache {
         if raw.len() == end + 1 {
             return Some(Doc { number, value: None });
         }
-        if let Some(parsed) = self.parsed.get(&key)
+        if let Some(parsed) = self.parsed(key)
             && parsed.0 == raw
         {
             return Some(Doc { number, value: Some(T::from_value(parsed.1.clone())?) });
@@ -152,7 +184,7 @@ impl RedisCache {
         match serde_json::from_slice::<T>(&raw[end + 1..]) {
             Ok(doc) => {
                 let doc = Arc::new(doc);
-                self.parsed.insert(key, Arc::new((raw, T::into_value(doc.clone()))));
+                self.keep_parsed(key, Arc::new((raw, T::into_value(doc.clone()))));
                 Some(Doc { number, value: Some(doc) })
             }
             Err(error) => {
@@ -293,7 +325,7 @@ impl AvailabilityCache for RedisCache {
             let mut connection = self.connection.clone();
             let names: Vec<String> = chunk.iter().map(|key| self.key(*key)).collect();
             self.in_time(connection.unlink::<_, ()>(names)).await?;
-            chunk.iter().for_each(|key| self.parsed.invalidate(key));
+            chunk.iter().for_each(|key| self.lists.invalidate(key));
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ impl NotificationFeed for PostgresFeed {
     async fn apply(&self, batch: FeedBatch) -> Result<(), FeedError> {
         let Folded { documents, all_read } = batch.fold();
         // Whoever loses what a crash of Postgres takes away applies it again: the checkpoint goes with it.
-        let begin = "BEGIN; SET LOCAL synchronous_commit = off";
+        let begin = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '1s'";
         let mut transaction = self.writes.begin_with(begin).await.map_err(unavailable)?;
         // Locks the checkpoint first, so that two projectors of one partition take turns.
         let applied = lock_checkpoint(&mut transaction, batch.partition).await?;
