@@ -5,8 +5,9 @@
 //! cache, which refuses it if it knows of something later. Without the cache everything is loaded from the
 //! log: slower, and right.
 //!
-//! What was answered is kept with what it was computed from. If a second look at the cache finds the very same documents
-//! within the same minute, nothing is computed again: no slot, notice or horizon ends between two minutes.
+//! What was answered is kept with what it was computed from. If another look at the cache finds the very same documents
+//! within the same minute, nothing is computed again: no slot, notice or horizon ends between two minutes. That look is
+//! at no more days than mattered.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -143,12 +144,12 @@ pub async fn available_times(
     Seen(after): Seen,
 ) -> Result<Rendered, Problem> {
     let (provider_id, day) = (params.provider_id, params.day.0);
-    let mut asked = Asked::read(&state, provider_id, day, day, &after).await?;
     let now = state.log.clock().now();
     let question = Question::Times(provider_id, params.service_id, day);
-    if let Some(answer) = state.answers.get(question, &asked.availability, now) {
-        return Ok(answer);
-    }
+    let mut asked = match look(&state, question, (day, day), &after, now).await? {
+        Looked::Answered(answer) => return Ok(answer),
+        Looked::Anew(asked) => asked,
+    };
     let measure = asked.service(params.service_id)?;
     let slots =
         asked.retry(&state, |availability| availability.free_slots(&measure, day, now)).await?;
@@ -165,7 +166,8 @@ pub async fn available_times(
         time_zone: zone.name(),
         slots: slots.into_iter().map(slot).collect(),
     })?;
-    Ok(state.answers.keep(question, asked.availability, now, answer))
+    let from = asked.availability.for_slots(&measure, day, day, now);
+    Ok(state.answers.keep(question, from, now, answer))
 }
 
 /// The days of a month with at least one free slot (`S0-21`).
@@ -180,12 +182,12 @@ pub async fn available_days(
     Seen(after): Seen,
 ) -> Result<Rendered, Problem> {
     let (provider_id, Month { first, last }) = (params.provider_id, params.month);
-    let mut asked = Asked::read(&state, provider_id, first, last, &after).await?;
     let now = state.log.clock().now();
     let question = Question::Days(provider_id, params.service_id, first);
-    if let Some(answer) = state.answers.get(question, &asked.availability, now) {
-        return Ok(answer);
-    }
+    let mut asked = match look(&state, question, (first, last), &after, now).await? {
+        Looked::Answered(answer) => return Ok(answer),
+        Looked::Anew(asked) => asked,
+    };
     let measure = asked.service(params.service_id)?;
     let days = asked
         .retry(&state, |availability| availability.free_days(&measure, first, last, now))
@@ -196,7 +198,55 @@ pub async fn available_days(
         time_zone: asked.availability.schedule().schedule.zone.name(),
         days,
     })?;
-    Ok(state.answers.keep(question, asked.availability, now, answer))
+    let from = asked.availability.for_slots(&measure, first, last, now);
+    Ok(state.answers.keep(question, from, now, answer))
+}
+
+/// What a look at the cache finds.
+enum Looked {
+    /// Everything the last answer was computed from.
+    Answered(Rendered),
+    /// Something else: the answer is to be computed.
+    Anew(Asked),
+}
+
+/// Looks whether the last answer still holds; if not, at all the days that may matter.
+async fn look(
+    state: &QueryState,
+    question: Question,
+    (first, last): (NaiveDate, NaiveDate),
+    after: &PositionToken,
+    now: Instant,
+) -> Result<Looked, Problem> {
+    let provider = question.provider();
+    let partition = state.log.partitions().partition_of(provider.slot());
+    let wanted = Position { partition, number: after.number(partition) };
+    if let Some(answered) = state.answers.get(question, now) {
+        let Some(docs) = cached(state, provider, &answered.from.days()).await else {
+            return Ok(Looked::Anew(Asked::of(state, provider, None, wanted).await?));
+        };
+        if recent(docs, wanted.number).is_some_and(|now| now.is_same(&answered.from)) {
+            return Ok(Looked::Answered(answered.answer.clone()));
+        }
+    }
+    let docs = cached(state, provider, &Availability::days_around(first, last)).await;
+    Ok(Looked::Anew(Asked::of(state, provider, docs, wanted).await?))
+}
+
+/// What the cache has; `None` while it is away.
+async fn cached(
+    state: &QueryState,
+    provider: ProviderId,
+    utc_days: &[NaiveDate],
+) -> Option<AvailabilityDocs> {
+    match state.availability.get(provider, utc_days).await {
+        Ok(docs) => Some(docs),
+        Err(error) => {
+            metrics::counter!("pontual_availability_without_cache_total").increment(1);
+            tracing::debug!(%error, "answering from the log");
+            None
+        }
+    }
 }
 
 /// An instant as a clock at the provider's shows it, with its offset (RFC 3339).
@@ -213,8 +263,14 @@ enum Question {
     Days(ProviderId, Option<ServiceId>, NaiveDate),
 }
 
+impl Question {
+    const fn provider(self) -> ProviderId {
+        let (Self::Times(provider, ..) | Self::Days(provider, ..)) = self;
+        provider
+    }
+}
+
 /// What was answered, and why.
-#[derive(Clone)]
 struct Answered {
     from: Availability,
     minute: i64,
@@ -244,10 +300,8 @@ impl Default for Answers {
 }
 
 impl Answers {
-    fn get(&self, question: Question, from: &Availability, now: Instant) -> Option<Rendered> {
-        let answered = self.0.get(&question)?;
-        let same = answered.minute == minute(now) && answered.from.is_same(from);
-        same.then(|| answered.answer.clone())
+    fn get(&self, question: Question, now: Instant) -> Option<Arc<Answered>> {
+        self.0.get(&question).filter(|answered| answered.minute == minute(now))
     }
 
     fn keep(
@@ -281,26 +335,13 @@ struct Asked {
 }
 
 impl Asked {
-    /// From the cache, as far as it is recent enough; the schedule, if need be, from the log.
-    async fn read(
+    /// From what the cache gave, as far as it is recent enough; the schedule, if need be, from the log.
+    async fn of(
         state: &QueryState,
         provider: ProviderId,
-        first: NaiveDate,
-        last: NaiveDate,
-        after: &PositionToken,
+        cached: Option<AvailabilityDocs>,
+        wanted: Position,
     ) -> Result<Self, Problem> {
-        let partition = state.log.partitions().partition_of(provider.slot());
-        let wanted = after.number(partition);
-        let days = Availability::days_around(first, last);
-        let cached = match state.availability.get(provider, &days).await {
-            Ok(docs) => Some(docs),
-            Err(error) => {
-                metrics::counter!("pontual_availability_without_cache_total").increment(1);
-                tracing::debug!(%error, "answering from the log");
-                None
-            }
-        };
-        let wanted = Position { partition, number: wanted };
         let cache_is_there = cached.is_some();
         let mut head = None;
         let availability = match cached.and_then(|docs| recent(docs, wanted.number)) {
@@ -410,36 +451,28 @@ pub(crate) async fn offer(state: &QueryState, as_of: Position, writes: Vec<Cache
 
 #[cfg(test)]
 mod tests {
-    use domain::ids::Mint;
-    use domain::slots::Schedule;
+    use domain::ids::{Mint, RoutingSlot};
 
     use super::*;
 
-    fn availability() -> Availability {
-        let schedule = ScheduleDoc { schedule: Schedule::default(), services: Vec::new() };
-        Availability::new(Arc::new(schedule))
-    }
-
     #[test]
-    fn an_answer_is_given_again_within_the_minute_and_only_of_the_very_same_documents() {
+    fn an_answer_is_given_again_within_its_minute_which_ends_where_slots_do() {
         let at = |text: &str| -> Instant { text.parse().unwrap() };
-        let (answers, from) = (Answers::default(), availability());
-        let provider: ProviderId = Mint::new([1; 32]).id(domain::ids::RoutingSlot::from_bits(1), 0);
+        let (answers, provider) = (Answers::default(), Mint::new([1; 32]).id(slot(), 0));
         let day = NaiveDate::from_ymd_opt(2026, 12, 1).unwrap();
         let question = Question::Times(provider, None, day);
-        let noon = at("2026-12-01T12:00:00Z");
-        answers.keep(question, from.clone(), noon, Rendered::of(&"free").unwrap());
-        let given = |question, from: &Availability, now: &str| {
-            answers.get(question, from, at(now)).is_some()
-        };
-        assert!(given(question, &from, "2026-12-01T12:00:00Z"));
-        assert!(given(question, &from, "2026-12-01T11:59:00.000000001Z"));
-        assert!(!given(question, &from, "2026-12-01T12:00:00.000000001Z"), "noon's slot is over");
-        assert!(!given(question, &from, "2026-12-01T11:59:00Z"));
-        assert!(!given(Question::Days(provider, None, day), &from, "2026-12-01T12:00:00Z"));
-        assert!(!given(question, &availability(), "2026-12-01T12:00:00Z"), "equal, but read anew");
-        let mut more = from.clone();
-        more.add_day(day, Arc::new(DayDoc::default()));
-        assert!(!given(question, &more, "2026-12-01T12:00:00Z"));
+        let schedule = ScheduleDoc { schedule: Default::default(), services: Vec::new() };
+        let from = Availability::new(Arc::new(schedule));
+        answers.keep(question, from, at("2026-12-01T12:00:00Z"), Rendered::of(&"free").unwrap());
+        let given = |question, now: &str| answers.get(question, at(now)).is_some();
+        assert!(given(question, "2026-12-01T12:00:00Z"));
+        assert!(given(question, "2026-12-01T11:59:00.000000001Z"));
+        assert!(!given(question, "2026-12-01T12:00:00.000000001Z"), "noon's slot is over");
+        assert!(!given(question, "2026-12-01T11:59:00Z"));
+        assert!(!given(Question::Days(provider, None, day), "2026-12-01T12:00:00Z"));
+    }
+
+    fn slot() -> RoutingSlot {
+        RoutingSlot::from_bits(1)
     }
 }

@@ -415,6 +415,29 @@ impl Availability {
             && days.into_iter().all(|((day, doc), (of, same))| day == of && Arc::ptr_eq(doc, same))
     }
 
+    /// The same with no more days than can matter to a service's slots on these local dates now.
+    #[must_use]
+    pub fn for_slots(
+        mut self,
+        measure: &Measure,
+        first: NaiveDate,
+        last: NaiveDate,
+        now: Instant,
+    ) -> Self {
+        let without_days = Self::new(Arc::clone(&self.schedule));
+        let matter = match without_days.free_days(measure, first, last, now) {
+            Err(MissingDays(days)) => days,
+            Ok(_) => Vec::new(),
+        };
+        self.days.retain(|day, _| matter.binary_search(day).is_ok());
+        self
+    }
+
+    /// The UTC days it knows, in order.
+    pub fn days(&self) -> Vec<NaiveDate> {
+        self.days.keys().copied().collect()
+    }
+
     /// About how many bytes it holds on to.
     pub fn weight(&self) -> u64 {
         let taken: usize = self.days.values().map(|day| day.taken.len()).sum();

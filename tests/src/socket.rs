@@ -44,6 +44,11 @@ impl Socket {
         self.stream.send(Message::text(text)).await.expect("the socket is open");
     }
 
+    /// Sends a text that the server may refuse while it is still coming.
+    pub async fn send_too_much(&mut self, text: &str) {
+        let _ = self.stream.send(Message::text(text)).await;
+    }
+
     /// The next JSON message.
     pub async fn next(&mut self) -> Value {
         match tokio::time::timeout(PATIENCE, self.read()).await.expect("a message in time") {

@@ -658,6 +658,13 @@ mod computing {
                 .filter(|day| !hours.schedule.free(&measure, *day, &taken, now).is_empty())
                 .collect();
             assert_eq!(days, expected);
+            // No other day can have made a difference.
+            let fewer = availability.clone().for_slots(&measure, first, last, now);
+            assert!(fewer.days().len() <= availability.days().len());
+            assert!(fewer.days().windows(2).all(|pair| pair[0] < pair[1]));
+            assert_eq!(fewer.free_days(&measure, first, last, now).unwrap(), days);
+            let fewer = availability.clone().for_slots(&measure, today, today, now);
+            assert_eq!(fewer.free_slots(&measure, today, now).unwrap(), free);
         }
         assert!(found > 1000, "the examples must not be empty: {found}");
     }

@@ -104,7 +104,7 @@ async fn sockets_without_a_good_token_or_with_garbage_are_closed() {
     }
 
     let mut socket = Socket::of(&bia).await;
-    socket.send_text(&"x".repeat(1 << 20)).await;
+    socket.send_too_much(&"x".repeat(1 << 20)).await;
     let code = socket.closed().await;
     assert!(matches!(code, Some(1009) | None), "{code:?}");
     // The server is none the worse for it.
