@@ -185,10 +185,15 @@ impl Projector for Obedient {
         }
         let mut transaction = self.log.pool().begin().await?;
         batch.advance(&mut transaction, Self::NAME).await?;
-        transaction.commit().await?;
-        let mut applied = self.applied.lock().unwrap();
-        applied.extend(batch.events.iter().map(|e| (e.stream, e.at.partition, e.at.number)));
-        Ok(())
+        let done = batch.events.iter().map(|e| (e.stream, e.at.partition, e.at.number));
+        let done: Vec<_> = done.collect();
+        // Before the commit: whoever sees the checkpoint sees these, too.
+        self.applied.lock().unwrap().extend(&done);
+        let committed = transaction.commit().await;
+        if committed.is_err() {
+            self.applied.lock().unwrap().retain(|event| !done.contains(event));
+        }
+        Ok(committed?)
     }
 
     async fn idle(&self, _partition: Partition, _at: u64) -> Result<(), ApplyError> {
