@@ -80,7 +80,7 @@ pub struct LogOptions {
     /// and cost more; with fewer, a head that somebody holds keeps other partitions waiting.
     pub writers: usize,
     /// How many connections read the log and serve what follows it. Like those that append, hardly more than there are cores:
-    /// each more is another process of Postgres that finds the caches cold, and all of it takes twice as long.
+    /// each more is another process of Postgres that finds the caches cold, and a call takes up to half as long again.
     pub readers: usize,
     /// The longest a statement of an append may take.
     pub statement_timeout: Duration,
@@ -351,11 +351,18 @@ impl EventLog {
     }
 
     /// When the last event of all was recorded, by the log's own clock: whatever is appended after this call was asked
-    /// is recorded later. An append that is under way, its instant taken and not committed, is waited for; its heads
-    /// are locked in the order in which everybody locks them.
+    /// is recorded later. An append that is under way, its instant taken and not committed, is waited for.
     pub async fn recorded_until(&self) -> Result<Instant, LogError> {
+        let asked = match self.core.clock.recorded_at() {
+            Some(now) => now,
+            None => {
+                let now = sqlx::query_scalar("SELECT clock_timestamp()");
+                self.core.bounded(now.fetch_one(&self.core.pool)).await?
+            }
+        };
         let mut until = Instant::UNIX_EPOCH;
-        // One after another: a head that somebody holds must not make this one hold others.
+        // One after another: a head that somebody holds must not make this one hold others. So the others go on meanwhile,
+        // and what they append then is not meant.
         for partition in self.partitions().all() {
             let recorded_at = async {
                 let begin = "BEGIN; SET LOCAL lock_timeout = '2s'";
@@ -368,7 +375,7 @@ impl EventLog {
             };
             until = until.max(self.core.bounded(recorded_at).await?);
         }
-        Ok(until)
+        Ok(until.min(asked))
     }
 
     pub(crate) async fn heads_of(core: &Core) -> Result<PositionToken, LogError> {

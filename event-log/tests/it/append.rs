@@ -255,6 +255,32 @@ on_1_and_7_partitions! {
         assert!(after.recorded_at > until);
     }
 
+    async fn what_other_partitions_append_while_one_is_waited_for_is_not_covered(database, partitions) {
+        let log = database.log_with(Arc::new(SystemClock), options(partitions)).await;
+        let last = domain::position::Partition(partitions - 1);
+        let mut writer = log.pool().begin().await.unwrap();
+        let touch = "UPDATE heads SET recorded_at = clock_timestamp() WHERE partition = $1";
+        let touch = || sqlx::query(touch).bind(i16::try_from(last.0).unwrap());
+        touch().execute(&mut *writer).await.unwrap();
+        let asked = tokio::spawn({
+            let log = log.clone();
+            async move { log.recorded_until().await }
+        });
+        until("it waits for the writer", async || somebody_waits(log.pool()).await).await;
+        // With one partition there is no other; what the writer itself records last is not covered either.
+        let other = (0..4096).find(|bits| log.partition_of(slot(*bits)) != last);
+        let meanwhile = match other {
+            Some(bits) => Some(log.append(one(agenda(bits, 0), 0, 1)).await.unwrap().recorded_at),
+            None => None,
+        };
+        touch().execute(&mut *writer).await.unwrap();
+        let end = "SELECT recorded_at FROM heads WHERE partition = $1";
+        let end: domain::Instant = sqlx::query_scalar(end).bind(i16::try_from(last.0).unwrap()).fetch_one(&mut *writer).await.unwrap();
+        writer.commit().await.unwrap();
+        let until = asked.await.unwrap().unwrap();
+        assert!(until < meanwhile.unwrap_or(end), "{until} {meanwhile:?} {end}");
+    }
+
     async fn a_head_that_is_held_for_long_is_answered_busy_in_time(database, partitions) {
         let mut options = options(partitions);
         options.lock_timeout = Duration::from_millis(100);
