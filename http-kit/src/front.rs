@@ -10,6 +10,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use domain::ids::AccountId;
+use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use metrics::Histogram;
-use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::auth::Verifier;
@@ -64,59 +65,81 @@ impl Front {
     pub fn before(self, router: Router) -> Router {
         let cors = headers::cors(&self.cors_origins);
         let front = Arc::new(self);
-        let mut router = router
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn_with_state(Arc::clone(&front), admit));
-        if let Some(cors) = cors {
-            router = router.layer(cors);
+        match cors {
+            // One layer where one does: each costs every request a few allocations.
+            None => router.layer(middleware::from_fn_with_state(front, stand_and_admit)),
+            Some(cors) => router
+                .layer(middleware::from_fn_with_state(Arc::clone(&front), admit))
+                .layer(cors)
+                .layer(middleware::from_fn_with_state(front, stand)),
         }
-        router.layer(middleware::from_fn_with_state(front, stand))
     }
 }
 
-/// Outermost: who asks, and how they are answered.
-async fn stand(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
-    let started = std::time::Instant::now();
-    let origin = RequestOrigin::of(request.headers(), request.extensions(), &front.trusted_proxies);
-    let origin = Arc::new(origin);
-    let trace = origin.trace.to_string();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    request.extensions_mut().insert(Arc::clone(&origin));
-
-    let span = tracing::info_span!("request", trace = %trace);
-    let mut response = next.run(request).instrument(span.clone()).await;
-    if response.status().is_client_error() || response.status().is_server_error() {
-        let _entered = span.enter();
-        response = in_their_language(response, &origin, &trace);
-    }
-    headers::secure(response.headers_mut());
-    if let Ok(value) = HeaderValue::try_from(trace) {
-        response.headers_mut().insert(PONTUAL_TRACE, value);
-    }
-    measure(&method, route.as_ref(), response.status(), started.elapsed());
-    response
+async fn stand_and_admit(
+    State(front): State<Arc<Front>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    front.stand(request, |request| front.admit(request, next)).await
 }
 
-/// Within CORS: whether they may ask, and for how long.
+async fn stand(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    front.stand(request, |request| next.run(request)).await
+}
+
 async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    // A token that proves nothing is nobody's: what needs one refuses it by itself.
-    let verified = front.verifier.as_ref().and_then(|v| v.of_headers(request.headers()).ok()?);
-    let account = verified.and_then(|verified| verified.actor.account());
-    let ip = request.extensions().get::<Arc<RequestOrigin>>().and_then(|origin| origin.ip);
-    let counted = limits::announced(async {
-        match front.count(ip, account).await {
-            Ok(()) => next.run(request).await,
-            Err(refused) => refused.into_response(),
-        }
-    });
-    match tokio::time::timeout(front.timeout, counted).await {
-        Ok(response) => response,
-        Err(_) => Problem::from(Kind::TimedOut).into_response(),
-    }
+    front.admit(request, next).await
 }
 
 impl Front {
+    /// Outermost: who asks, and how they are answered.
+    async fn stand<F>(&self, mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let started = std::time::Instant::now();
+        let origin =
+            RequestOrigin::of(request.headers(), request.extensions(), &self.trusted_proxies);
+        let origin = Arc::new(origin);
+        let trace = origin.trace.to_string();
+        let method = request.method().clone();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        request.extensions_mut().insert(Arc::clone(&origin));
+
+        let span = tracing::info_span!("request", trace = %trace);
+        let mut response = answer(request).instrument(span.clone()).await;
+        if response.status().is_client_error() || response.status().is_server_error() {
+            let _entered = span.enter();
+            response = in_their_language(response, &origin, &trace);
+        }
+        headers::secure(response.headers_mut());
+        if let Ok(value) = HeaderValue::try_from(trace) {
+            response.headers_mut().insert(PONTUAL_TRACE, value);
+        }
+        measure(&method, route.as_ref(), response.status(), started.elapsed());
+        response
+    }
+
+    /// Within CORS: whether they may ask, and for how long.
+    async fn admit(&self, request: Request, next: Next) -> Response {
+        // A token that proves nothing is nobody's: what needs one refuses it by itself.
+        let verified = self.verifier.as_ref().and_then(|v| v.of_headers(request.headers()).ok()?);
+        let account = verified.and_then(|verified| verified.actor.account());
+        let ip = request.extensions().get::<Arc<RequestOrigin>>().and_then(|origin| origin.ip);
+        let counted = limits::announced(async {
+            match self.count(ip, account).await {
+                Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await,
+                Err(refused) => Ok(refused.into_response()),
+            }
+            .unwrap_or_else(panicked)
+        });
+        match tokio::time::timeout(self.timeout, counted).await {
+            Ok(response) => response,
+            Err(_) => Problem::from(Kind::TimedOut).into_response(),
+        }
+    }
+
     /// Counts a request against its address and the account it is signed in to.
     async fn count(&self, ip: Option<IpAddr>, account: Option<AccountId>) -> Result<(), Problem> {
         self.limits.address(Rule::General, ip).await?;
@@ -186,6 +209,7 @@ fn measure(method: &http::Method, route: Option<&MatchedPath>, status: StatusCod
     durations[method][status].get_or_init(histogram).record(took.as_secs_f64());
 }
 
+/// A handler keeps nothing between requests that a panic could leave half-done.
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message = cause
         .downcast_ref::<&str>()

@@ -55,6 +55,7 @@ const SECURITY: [(HeaderName, HeaderValue); 9] = [
 
 /// Adds the security headers an answer does not set itself.
 pub(crate) fn secure(headers: &mut HeaderMap) {
+    headers.reserve(SECURITY.len() + 2);
     for (name, value) in &SECURITY {
         if !headers.contains_key(name) {
             headers.insert(name, value.clone());

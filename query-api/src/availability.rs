@@ -5,9 +5,9 @@
 //! cache, which refuses it if it knows of something later. Without the cache everything is loaded from the
 //! log: slower, and right.
 //!
-//! What was answered is kept with what it was computed from. If another look at the cache finds the very same documents
-//! within the same minute, nothing is computed again: no slot, notice or horizon ends between two minutes. That look is
-//! at no more days than mattered.
+//! What was answered is kept with what it was computed from. If the cache says within the same minute that nothing was
+//! applied in the provider's partition since, or if another look finds the very same documents, nothing is computed again:
+//! no slot, notice or horizon ends between two minutes. That look is at no more days than mattered.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +26,9 @@ use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use read_models::availability::{Availability, AvailabilityDocs, CacheWrite, DayDoc, ScheduleDoc};
+use read_models::availability::{
+    Availability, AvailabilityDocs, CacheState, CacheWrite, DayDoc, ScheduleDoc,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -167,7 +169,7 @@ pub async fn available_times(
         slots: slots.into_iter().map(slot).collect(),
     })?;
     let from = asked.availability.for_slots(&measure, day, day, now);
-    Ok(state.answers.keep(question, from, now, answer))
+    Ok(state.answers.keep(question, (from, asked.as_of), now, answer))
 }
 
 /// The days of a month with at least one free slot (`S0-21`).
@@ -199,7 +201,7 @@ pub async fn available_days(
         days,
     })?;
     let from = asked.availability.for_slots(&measure, first, last, now);
-    Ok(state.answers.keep(question, from, now, answer))
+    Ok(state.answers.keep(question, (from, asked.as_of), now, answer))
 }
 
 /// What a look at the cache finds.
@@ -222,10 +224,17 @@ async fn look(
     let partition = state.log.partitions().partition_of(provider.slot());
     let wanted = Position { partition, number: after.number(partition) };
     if let Some(answered) = state.answers.get(question, now) {
+        if let Some(as_of) = answered.as_of.filter(|as_of| as_of.applied() >= wanted.number)
+            && state.availability.state(partition).await.is_ok_and(|now| now == Some(as_of))
+        {
+            return Ok(Looked::Answered(answered.answer.clone()));
+        }
         let Some(docs) = cached(state, provider, &answered.from.days()).await else {
             return Ok(Looked::Anew(Asked::of(state, provider, None, wanted).await?));
         };
+        let as_of = docs.state;
         if recent(docs, wanted.number).is_some_and(|now| now.is_same(&answered.from)) {
+            state.answers.still_good(question, &answered, as_of);
             return Ok(Looked::Answered(answered.answer.clone()));
         }
     }
@@ -271,8 +280,11 @@ impl Question {
 }
 
 /// What was answered, and why.
+#[derive(Clone)]
 struct Answered {
     from: Availability,
+    /// How far the cache was before `from` was read.
+    as_of: Option<CacheState>,
     minute: i64,
     answer: Rendered,
 }
@@ -307,13 +319,18 @@ impl Answers {
     fn keep(
         &self,
         question: Question,
-        from: Availability,
+        (from, as_of): (Availability, Option<CacheState>),
         now: Instant,
         answer: Rendered,
     ) -> Rendered {
-        let answered = Answered { from, minute: minute(now), answer: answer.clone() };
+        let answered = Answered { from, as_of, minute: minute(now), answer: answer.clone() };
         self.0.insert(question, Arc::new(answered));
         answer
+    }
+
+    /// Something was applied, but nothing that matters to this answer.
+    fn still_good(&self, question: Question, answered: &Answered, as_of: Option<CacheState>) {
+        self.0.insert(question, Arc::new(Answered { as_of, ..answered.clone() }));
     }
 }
 
@@ -326,6 +343,8 @@ fn minute(now: Instant) -> i64 {
 struct Asked {
     provider: ProviderId,
     availability: Availability,
+    /// How far the cache was before anything was read; `None` while it does not know.
+    as_of: Option<CacheState>,
     /// What the client has seen of the provider's partition.
     wanted: Position,
     /// The partition's head, once something had to be loaded: what is loaded is at least this recent.
@@ -343,6 +362,7 @@ impl Asked {
         wanted: Position,
     ) -> Result<Self, Problem> {
         let cache_is_there = cached.is_some();
+        let as_of = cached.as_ref().and_then(|docs| docs.state);
         let mut head = None;
         let availability = match cached.and_then(|docs| recent(docs, wanted.number)) {
             Some(availability) => availability,
@@ -359,7 +379,7 @@ impl Asked {
                 Availability::new(Arc::new(doc))
             }
         };
-        Ok(Self { provider, availability, wanted, head, cache_is_there })
+        Ok(Self { provider, availability, as_of, wanted, head, cache_is_there })
     }
 
     /// The service that was asked for, or the only one.
@@ -429,7 +449,7 @@ async fn head_of(state: &QueryState, wanted: Position) -> Result<Position, Probl
 /// What the cache gave, less what may be from before `wanted`: a value is recent enough when the whole
 /// partition is, or when it is itself.
 fn recent(mut docs: AvailabilityDocs, wanted: u64) -> Option<Availability> {
-    if docs.applied.is_none_or(|applied| applied < wanted) {
+    if docs.state.is_none_or(|state| state.applied() < wanted) {
         if docs.schedule.as_ref().is_none_or(|doc| doc.number < wanted) {
             return None;
         }
@@ -463,7 +483,12 @@ mod tests {
         let question = Question::Times(provider, None, day);
         let schedule = ScheduleDoc { schedule: Default::default(), services: Vec::new() };
         let from = Availability::new(Arc::new(schedule));
-        answers.keep(question, from, at("2026-12-01T12:00:00Z"), Rendered::of(&"free").unwrap());
+        answers.keep(
+            question,
+            (from, None),
+            at("2026-12-01T12:00:00Z"),
+            Rendered::of(&"free").unwrap(),
+        );
         let given = |question, now: &str| answers.get(question, at(now)).is_some();
         assert!(given(question, "2026-12-01T12:00:00Z"));
         assert!(given(question, "2026-12-01T11:59:00.000000001Z"));

@@ -118,11 +118,27 @@ pub struct Cached<T> {
     pub doc: Option<Doc<T>>,
 }
 
+/// How far the cache is with a partition. As long as it says the same, whatever was read under it is still as of
+/// [`Self::applied`]: every write of a later event changes it, and what is lost meanwhile does not make it older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheState {
+    epoch: u64,
+    ceiling: u64,
+    applied: u64,
+}
+
+impl CacheState {
+    /// Up to which event of the partition everything is in place.
+    pub const fn applied(&self) -> u64 {
+        self.applied
+    }
+}
+
 /// What the cache has of one provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AvailabilityDocs {
-    /// Up to which event of the provider's partition the cache is applied; `None` when it does not know.
-    pub applied: Option<u64>,
+    /// How far the cache is with the provider's partition; `None` when it does not know.
+    pub state: Option<CacheState>,
     /// The schedule.
     pub schedule: Option<Doc<ScheduleDoc>>,
     /// The days that were asked for, in that order.
@@ -341,6 +357,10 @@ pub trait AvailabilityCache: Send + Sync + 'static {
     /// them was erased. Whoever reads next fills them anew; a reader that was at it may bring an older one back, so this
     /// is done twice.
     async fn lose_lists(&self, days: &[(ProviderId, NaiveDate)]) -> Result<(), CacheUnavailable>;
+
+    /// How far the cache is with a partition, asked for after this call began; `None` when it does not know. Much cheaper
+    /// than [`Self::get`].
+    async fn state(&self, partition: Partition) -> Result<Option<CacheState>, CacheUnavailable>;
 
     /// Up to which event every partition is applied. One the cache knows nothing of is left out.
     async fn applied(&self) -> Result<PositionToken, CacheUnavailable>;

@@ -105,6 +105,8 @@ contract! {
     a_cold_cache_takes_no_fill_and_says_so;
     a_fill_that_may_hide_an_applied_event_is_refused;
     what_was_applied_never_sinks;
+    a_state_is_another_after_every_event_and_the_same_after_none;
+    many_who_ask_for_the_state_at_once_are_all_answered;
     a_late_projector_brings_back_nothing_that_was_evicted;
     a_repeated_batch_after_a_crash_goes_on;
     a_cache_that_lost_everything_is_cold_not_wrong;
@@ -130,6 +132,10 @@ fn doc(minutes: i64) -> DayDoc {
     DayDoc { taken: vec![Taken { span, start, service, capacity: 1, seats_taken: 1 }] }
 }
 
+fn applied(docs: &AvailabilityDocs) -> Option<u64> {
+    docs.state.map(|state| state.applied())
+}
+
 fn put(utc_day: NaiveDate, number: u64) -> CacheWrite {
     CacheWrite::day(shop(), utc_day, number, doc(i64::try_from(number).unwrap()))
 }
@@ -141,14 +147,14 @@ async fn what_was_put_comes_back_in_one_reading(subject: Subject) {
     subject.apply(0, 9, vec![schedule, put(one, 7), put(two, 9)]).await;
     for _ in 0..2 {
         let docs = subject.cache().get(shop(), &[two, day("2026-03-12"), one]).await.unwrap();
-        assert_eq!(docs.applied, Some(9));
+        assert_eq!(applied(&docs), Some(9));
         assert_eq!(docs.schedule, Some(Doc { number: 4, value: Some(Arc::new(hours.clone())) }));
         let value = |number, minutes| Some(Doc { number, value: Some(Arc::new(doc(minutes))) });
         let expected = [(two, value(9, 9)), (day("2026-03-12"), None), (one, value(7, 7))];
         assert_eq!(docs.days, expected);
     }
     let nobody = subject.cache().get(provider_in(P.0, COUNT, 2), &[one]).await.unwrap();
-    assert_eq!((nobody.applied, nobody.schedule, &nobody.days[0].1), (Some(9), None, &None));
+    assert_eq!((applied(&nobody), nobody.schedule, &nobody.days[0].1), (Some(9), None, &None));
 }
 
 async fn an_older_write_is_ignored_and_twice_equals_once(subject: Subject) {
@@ -204,7 +210,7 @@ async fn what_is_forgotten_is_a_miss_until_it_is_filled(subject: Subject) {
 async fn a_cold_cache_takes_no_fill_and_says_so(subject: Subject) {
     subject.cache().fill(P, 100, vec![put(first(), 100)]).await.unwrap();
     let docs = subject.cache().get(shop(), &[first()]).await.unwrap();
-    assert_eq!((docs.applied, &docs.days[0].1), (None, &None));
+    assert_eq!((applied(&docs), &docs.days[0].1), (None, &None));
     assert!(subject.cache().applied().await.unwrap().is_empty());
 
     subject.cache().apply(CacheBatch::heartbeat(P, 100)).await.unwrap();
@@ -232,6 +238,43 @@ async fn what_was_applied_never_sinks(subject: Subject) {
     assert_eq!(subject.cache().applied().await.unwrap().to_string(), "3:9");
 }
 
+async fn a_state_is_another_after_every_event_and_the_same_after_none(subject: Subject) {
+    let state = async || {
+        let state = subject.cache().state(P).await.unwrap();
+        let docs = subject.cache().get(shop(), &[first()]).await.unwrap();
+        assert_eq!(docs.state, state);
+        state
+    };
+    assert_eq!(state().await, None, "a cold cache knows nothing");
+    subject.apply(0, 5, vec![put(first(), 5)]).await;
+    let warm = state().await;
+    assert_eq!(warm.unwrap().applied(), 5);
+    subject.cache().apply(CacheBatch::heartbeat(P, 5)).await.unwrap();
+    subject.apply(0, 5, vec![put(first(), 5)]).await;
+    subject.cache().fill(P, 5, vec![put(day("2026-03-11"), 0)]).await.unwrap();
+    subject.evict(Key::Day(shop(), first())).await;
+    assert_eq!(state().await, warm);
+    subject.apply(5, 6, vec![]).await;
+    assert_ne!(state().await, warm);
+    subject.apply(8, 9, vec![]).await;
+    let later = state().await;
+    subject.lose_everything().await;
+    assert_eq!(state().await, None);
+    subject.apply(0, 9, vec![]).await;
+    assert_ne!(state().await, later, "it is another epoch");
+    assert_eq!(subject.cache().state(Partition(COUNT)).await.unwrap(), None);
+}
+
+async fn many_who_ask_for_the_state_at_once_are_all_answered(subject: Subject) {
+    for number in 0..20 {
+        subject.apply(number, number + 1, vec![]).await;
+        let asked = (0..64).map(|_| subject.cache().state(P));
+        for state in futures_util::future::join_all(asked).await {
+            assert_eq!(state.unwrap().unwrap().applied(), number + 1);
+        }
+    }
+}
+
 async fn a_late_projector_brings_back_nothing_that_was_evicted(subject: Subject) {
     subject.apply(0, 5, vec![put(first(), 5)]).await;
     subject.apply(5, 9, vec![put(first(), 9)]).await;
@@ -257,7 +300,7 @@ async fn a_cache_that_lost_everything_is_cold_not_wrong(subject: Subject) {
     subject.apply(0, 5, vec![put(first(), 5)]).await;
     subject.lose_everything().await;
     let docs = subject.cache().get(shop(), &[first()]).await.unwrap();
-    assert_eq!((docs.applied, &docs.days[0].1), (None, &None));
+    assert_eq!((applied(&docs), &docs.days[0].1), (None, &None));
     // A late projector wakes first, then the one that is ahead.
     subject.apply(2, 4, vec![put(first(), 4)]).await;
     subject.cache().apply(CacheBatch::heartbeat(P, 5)).await.unwrap();
@@ -280,7 +323,7 @@ async fn partitions_do_not_disturb_each_other(subject: Subject) {
     subject.apply(0, 5, vec![put(first(), 5)]).await;
     subject.apply(7, 8, vec![]).await;
     let docs = subject.cache().get(foreign, &[first()]).await.unwrap();
-    assert_eq!((docs.applied, docs.days[0].1.as_ref().unwrap().number), (Some(50), 50));
+    assert_eq!((applied(&docs), docs.days[0].1.as_ref().unwrap().number), (Some(50), 50));
     let applied = subject.cache().applied().await.unwrap();
     assert_eq!(applied, [position(3, 8), position(4, 50)].into_iter().collect());
 }
@@ -291,7 +334,7 @@ async fn large_batches_are_applied_whole(subject: Subject) {
     let writes = days.iter().zip(numbers).map(|(day, number)| put(*day, number)).collect();
     subject.apply(0, 300, writes).await;
     let docs = subject.cache().get(shop(), &days).await.unwrap();
-    assert_eq!(docs.applied, Some(300));
+    assert_eq!(applied(&docs), Some(300));
     assert!(docs.days.iter().zip(1..).all(|((_, doc), n)| doc.as_ref().unwrap().number == n));
 }
 
@@ -429,7 +472,7 @@ impl World {
     /// Nothing that is there may lack an event that is said to be applied.
     async fn check(&self, seed: u64) {
         let docs = self.subject.cache().get(shop(), &self.days).await.unwrap();
-        let Some(applied) = docs.applied else { return };
+        let Some(applied) = applied(&docs) else { return };
         assert!(applied <= self.head());
         for (i, (_, doc)) in docs.days.iter().enumerate() {
             if let Some(doc) = doc {
@@ -499,7 +542,7 @@ async fn a_cache_whose_projector_is_silent_is_cold_until_it_speaks_again() {
 
         tokio::time::sleep(silence + silence / 4).await;
         let docs = subject.cache().get(shop(), &[first()]).await.unwrap();
-        assert_eq!((docs.applied, &docs.days[0].1), (None, &None));
+        assert_eq!((applied(&docs), &docs.days[0].1), (None, &None));
         assert!(subject.cache().applied().await.unwrap().is_empty());
         subject.cache().fill(P, 5, vec![put(first(), 5)]).await.unwrap();
         assert_eq!(subject.number(first()).await, None, "a cold cache takes no fill");
@@ -565,7 +608,7 @@ async fn a_cache_in_the_process_is_bounded() {
     let docs = cache.get(shop(), &days).await.unwrap();
     let there = docs.days.iter().filter(|(_, doc)| doc.is_some()).count();
     assert!(there < 1500, "{there}");
-    assert_eq!(docs.applied, Some(5000));
+    assert_eq!(applied(&docs), Some(5000));
 }
 
 mod computing {

@@ -13,8 +13,8 @@ use domain::position::{Partition, PartitionCount, Position, PositionToken};
 use moka::sync::Cache;
 
 use super::{
-    Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheUnavailable, CacheWrite, Cached,
-    DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
+    Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheState, CacheUnavailable,
+    CacheWrite, Cached, DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
 };
 
 /// How much it may keep.
@@ -61,6 +61,13 @@ struct Progress {
     applied: Option<u64>,
     /// When its projector last applied something, or said that there is nothing to apply.
     heard: Option<Instant>,
+}
+
+impl Progress {
+    fn state(self) -> Option<CacheState> {
+        let Self { epoch, ceiling, applied, heard: _ } = self;
+        Some(CacheState { epoch, ceiling: ceiling?, applied: applied? })
+    }
 }
 
 #[derive(Clone)]
@@ -197,7 +204,7 @@ impl AvailabilityCache for InProcessCache {
         let progress = self.progress(self.partitions.partition_of(provider.slot()));
         let day = |&day: &NaiveDate| (day, self.doc(Key::Day(provider, day), progress));
         Ok(AvailabilityDocs {
-            applied: progress.applied,
+            state: progress.state(),
             schedule: self.doc(Key::Schedule(provider), progress),
             days: utc_days.iter().map(day).collect(),
         })
@@ -223,6 +230,10 @@ impl AvailabilityCache for InProcessCache {
             self.entries.invalidate(&key);
         }
         Ok(())
+    }
+
+    async fn state(&self, partition: Partition) -> Result<Option<CacheState>, CacheUnavailable> {
+        Ok(self.progress(partition).state())
     }
 
     async fn applied(&self) -> Result<PositionToken, CacheUnavailable> {

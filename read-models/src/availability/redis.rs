@@ -11,7 +11,7 @@
 //! cache that is cheaper to ask.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,10 +21,11 @@ use domain::position::{Partition, PartitionCount, Position, PositionToken};
 use moka::sync::Cache;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands, RedisError, Script, ScriptInvocation};
+use tokio::sync::oneshot;
 
 use super::{
-    Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheUnavailable, CacheWrite, Cached,
-    DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
+    Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheState, CacheUnavailable,
+    CacheWrite, Cached, DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
 };
 
 /// How the cache uses Redis.
@@ -62,6 +63,7 @@ pub struct RedisCache {
     options: RedisOptions,
     lists: Cache<Key, Parsed>,
     measures: quick_cache::sync::Cache<Key, Parsed, ByBytes>,
+    states: Arc<States>,
 }
 
 /// A value and the bytes it was parsed from.
@@ -107,7 +109,14 @@ impl RedisCache {
             .weigher(|_, parsed| weight(parsed))
             .time_to_idle(Duration::from_secs(3600))
             .build();
-        Ok(Self { connection, partitions, options, lists, measures })
+        let keys = partitions.all().map(|partition| state_key(&options.namespace, partition));
+        let states = Arc::new(States {
+            connection: connection.clone(),
+            timeout: options.timeout,
+            keys: keys.collect(),
+            asked: Mutex::default(),
+        });
+        Ok(Self { connection, partitions, options, lists, measures, states })
     }
 
     fn parsed(&self, key: Key) -> Option<Parsed> {
@@ -125,7 +134,7 @@ impl RedisCache {
     }
 
     fn state_key(&self, partition: Partition) -> String {
-        format!("{}availability-state:{partition}", self.options.namespace)
+        state_key(&self.options.namespace, partition)
     }
 
     fn key(&self, key: Key) -> String {
@@ -150,10 +159,7 @@ impl RedisCache {
         &self,
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, CacheUnavailable> {
-        match tokio::time::timeout(self.options.timeout, call).await {
-            Ok(answer) => answer.map_err(unavailable),
-            Err(elapsed) => Err(CacheUnavailable(Box::new(elapsed))),
-        }
+        within(self.options.timeout, call).await
     }
 
     async fn run<T: redis::FromRedisValue>(
@@ -294,7 +300,7 @@ impl AvailabilityCache for RedisCache {
         let mut next = || values.next().flatten();
         let state = State::read(next());
         Ok(AvailabilityDocs {
-            applied: state.applied,
+            state: state.whole(),
             schedule: self.doc(Key::Schedule(provider), &state, next()),
             days: utc_days
                 .iter()
@@ -328,6 +334,12 @@ impl AvailabilityCache for RedisCache {
             chunk.iter().for_each(|key| self.lists.invalidate(key));
         }
         Ok(())
+    }
+
+    async fn state(&self, partition: Partition) -> Result<Option<CacheState>, CacheUnavailable> {
+        let states = self.states.now().await?;
+        let state = states.get(usize::from(partition.0));
+        Ok(state.and_then(State::whole))
     }
 
     async fn applied(&self) -> Result<PositionToken, CacheUnavailable> {
@@ -374,6 +386,78 @@ impl RedisCache {
     }
 }
 
+/// The states of all partitions, read once for everybody who asks while the reading before is under way: so many readers
+/// at once cost Redis no more than one, and none is answered from what was read before it asked.
+struct States {
+    connection: ConnectionManager,
+    timeout: Duration,
+    keys: Vec<String>,
+    asked: Mutex<Askers>,
+}
+
+#[derive(Default)]
+struct Askers {
+    /// Whether somebody reads, and will look at `waiting` after that.
+    reading: bool,
+    waiting: Vec<oneshot::Sender<Arc<[State]>>>,
+}
+
+impl States {
+    async fn now(self: &Arc<Self>) -> Result<Arc<[State]>, CacheUnavailable> {
+        let (answer, answered) = oneshot::channel();
+        let alone = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.waiting.push(answer);
+            !std::mem::replace(&mut asked.reading, true)
+        };
+        if alone {
+            tokio::spawn(Arc::clone(self).read());
+        }
+        answered.await.map_err(|dropped| CacheUnavailable(Box::new(dropped)))
+    }
+
+    /// Reads until nobody waits. A reading that fails is told by dropping those who wait for it.
+    async fn read(self: Arc<Self>) {
+        loop {
+            let waiting = {
+                let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                if asked.waiting.is_empty() {
+                    asked.reading = false;
+                    return;
+                }
+                std::mem::take(&mut asked.waiting)
+            };
+            let mut connection = self.connection.clone();
+            let read: Result<Vec<Option<Vec<u8>>>, _> =
+                within(self.timeout, connection.mget(&self.keys)).await;
+            match read {
+                Ok(states) => {
+                    let states: Arc<[State]> = states.into_iter().map(State::read).collect();
+                    for answer in waiting {
+                        // Whoever hung up does not need it.
+                        let _ = answer.send(Arc::clone(&states));
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the cache's states cannot be read"),
+            }
+        }
+    }
+}
+
+fn state_key(namespace: &str, partition: Partition) -> String {
+    format!("{namespace}availability-state:{partition}")
+}
+
+async fn within<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, CacheUnavailable> {
+    match tokio::time::timeout(timeout, call).await {
+        Ok(answer) => answer.map_err(unavailable),
+        Err(elapsed) => Err(CacheUnavailable(Box::new(elapsed))),
+    }
+}
+
 /// As Redis wants it: never 0.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
@@ -387,6 +471,7 @@ fn unavailable(error: RedisError) -> CacheUnavailable {
 #[derive(Default)]
 struct State {
     epoch: String,
+    ceiling: Option<u64>,
     applied: Option<u64>,
 }
 
@@ -397,8 +482,13 @@ impl State {
         };
         let mut parts = text.split(' ');
         let epoch = parts.next().unwrap_or_default().to_owned();
-        let applied = parts.nth(1).and_then(|number| number.parse().ok());
-        Self { epoch, applied }
+        let mut number = || parts.next().and_then(|number| number.parse().ok());
+        Self { epoch, ceiling: number(), applied: number() }
+    }
+
+    fn whole(&self) -> Option<CacheState> {
+        let epoch = u64::from_str_radix(&self.epoch, 16).ok()?;
+        Some(CacheState { epoch, ceiling: self.ceiling?, applied: self.applied? })
     }
 }
 
