@@ -1,12 +1,13 @@
-//! Booking, and what becomes of it: confirmed, declined, cancelled, moved.
+//! Booking, and what becomes of it: confirmed, declined, cancelled, moved, completed, missed; and what each side notes.
 
 use axum::extract::State;
 use axum::response::IntoResponse;
 use chrono::SecondsFormat;
 use domain::Instant;
 use domain::appointment::{
-    Appointment, AppointmentStands, BookAppointment, CancelAppointment, ConfirmAppointment,
-    DeclineAppointment, RescheduleAppointment, Status,
+    Appointment, AppointmentStands, BookAppointment, CancelAppointment, CompleteAppointment,
+    ConfirmAppointment, DeclineAppointment, MarkNoShow, NoteAppointment, RescheduleAppointment,
+    Status,
 };
 use domain::hours::Zone;
 use domain::ids::{AppointmentId, ProviderId, ServiceId};
@@ -30,6 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<CommandState> {
         .routes(routes!(book))
         .routes(routes!(change_status))
         .routes(routes!(reschedule))
+        .routes(routes!(note))
         .routes(routes!(cancel))
 }
 
@@ -67,7 +69,7 @@ struct Booking {
 struct Stands {
     #[schema(value_type = String, format = Uuid)]
     id: AppointmentId,
-    /// `pending`, `confirmed`, `declined` or `cancelled`.
+    /// `pending`, `confirmed`, `declined`, `cancelled`, `completed`, `no_show` or `expired`.
     #[schema(value_type = String)]
     status: Status,
     #[schema(value_type = String, format = Uuid)]
@@ -180,7 +182,7 @@ async fn book(
 #[schema(as = AppointmentStatusChange, example = json!({"status": "declined", "reason": "Closed that week."}))]
 struct StatusChange {
     status: WantedStatus,
-    /// Why; not with `confirmed`.
+    /// Why; only with `declined` and `cancelled`.
     #[schema(value_type = Option<String>, max_length = 2000)]
     reason: Option<Note>,
 }
@@ -196,9 +198,15 @@ enum WantedStatus {
     Declined,
     /// By either side.
     Cancelled,
+    /// By the provider, once it has ended.
+    Completed,
+    /// By the provider, once it has begun.
+    NoShow,
 }
 
-/// Confirm, decline or cancel an appointment.
+/// Confirm, decline or cancel an appointment, or say whether the client came.
+///
+/// `completed` and `no_show` can be set right, one to the other, for seven days after the first of them.
 #[utoipa::path(
     put, path = "/api/appointments/{id}/status", operation_id = "ChangeAppointmentStatus",
     tag = "appointments", security(("bearer" = [])),
@@ -222,7 +230,13 @@ async fn change_status(
         (WantedStatus::Confirmed, None) => {
             api.execute(actor, sent, ConfirmAppointment { appointment }).await?
         }
-        (WantedStatus::Confirmed, Some(_)) => {
+        (WantedStatus::Completed, None) => {
+            api.execute(actor, sent, CompleteAppointment { appointment }).await?
+        }
+        (WantedStatus::NoShow, None) => {
+            api.execute(actor, sent, MarkNoShow { appointment }).await?
+        }
+        (WantedStatus::Confirmed | WantedStatus::Completed | WantedStatus::NoShow, Some(_)) => {
             let detail = "is not a field of this request";
             return Err(Problem::field(Kind::InvalidInput, "/reason", detail));
         }
@@ -266,6 +280,40 @@ async fn reschedule(
 ) -> Result<impl IntoResponse, Problem> {
     let command = RescheduleAppointment { appointment, start: start.0 };
     let done = api.execute(actor, sent, command).await?;
+    answer(&api, done).await
+}
+
+/// What one notes for oneself.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AppointmentNotes, example = json!({"notes": "Likes it short at the back."}))]
+struct Notes {
+    /// `null` or left out: none any more.
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    notes: Option<Note>,
+}
+
+/// Note something about an appointment for oneself, in place of what one noted before.
+///
+/// Either side has notes of its own, which the other never sees.
+#[utoipa::path(
+    put, path = "/api/appointments/{id}/notes", operation_id = "NoteAppointment",
+    tag = "appointments", security(("bearer" = [])),
+    request_body = Notes,
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
+    responses((status = 200, body = Stands), CommandProblems),
+)]
+async fn note(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path(appointment): Path<AppointmentId>,
+    Submission { body: Json(Notes { notes }), sent }: Submission<Json<Notes>>,
+) -> Result<impl IntoResponse, Problem> {
+    let done = api.execute(actor, sent, NoteAppointment { appointment, notes }).await?;
     answer(&api, done).await
 }
 

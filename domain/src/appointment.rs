@@ -4,12 +4,19 @@
 //! agendas and the new appointment in one request that requires the provider unchanged. Two people can
 //! race for a slot on two machines: one is booked, the other is refused with the nearest free starts.
 //!
-//! The commands stand beside this file: `book`, `reschedule`, `cancel`, `answer`. What they share is in `stands`
-//! (whose an appointment is) and `place` (whether a slot is free).
+//! A booking that waits for the provider and gets no answer expires: at its start, or when the policy's time to answer is
+//! over. One that took place is completed, or missed; which of the two can be set right for seven days. Neither gives its
+//! slot back. Notes that a side makes for itself are events too, and nobody else's.
+//!
+//! The commands stand beside this file: `book`, `reschedule`, `cancel`, `answer`, `expire`, `attend`, `note`. What they
+//! share is in `stands` (whose an appointment is) and `place` (whether a slot is free).
 
 mod answer;
+mod attend;
 mod book;
 mod cancel;
+mod expire;
+mod note;
 mod place;
 mod reschedule;
 mod stands;
@@ -17,12 +24,14 @@ mod stands;
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{ConfirmAppointment, DeclineAppointment};
+pub use self::attend::{CORRECTION_DAYS, CompleteAppointment, MarkNoShow};
 pub use self::book::BookAppointment;
 pub use self::cancel::CancelAppointment;
+pub use self::expire::ExpireAppointment;
+pub use self::note::NoteAppointment;
 pub use self::place::ALTERNATIVES;
 pub use self::reschedule::RescheduleAppointment;
 pub use self::stands::AppointmentStands;
-use crate::Refusal;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
 use crate::hours::{Confirmation, Zone};
 use crate::ids::{AccountId, AppointmentId, ProviderId};
@@ -30,6 +39,7 @@ use crate::money::Money;
 use crate::personal::Personal;
 use crate::slots::{Measure, Span};
 use crate::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
+use crate::{Instant, Refusal};
 
 /// An appointment's history, folded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +57,31 @@ pub struct Booking {
     pub slot: Span,
     /// Its status.
     pub status: Status,
+    /// When it expires if the provider has not answered; `None` is at its start.
+    pub answer_by: Option<Instant>,
+    /// Until when it can be set right whether the client came; `None` until it was said.
+    pub correctable_until: Option<Instant>,
+    /// What each side noted for itself alone.
+    pub private_notes: PrivateNotes,
+}
+
+/// What each side of an appointment noted for itself: the other side never sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PrivateNotes {
+    /// The client's.
+    pub client: Option<Personal<Note>>,
+    /// The provider's.
+    pub provider: Option<Personal<Note>>,
+}
+
+impl PrivateNotes {
+    /// Those of a side.
+    pub fn of(&self, side: Side) -> Option<&Personal<Note>> {
+        match side {
+            Side::Client => self.client.as_ref(),
+            Side::Provider => self.provider.as_ref(),
+        }
+    }
 }
 
 /// What was agreed when an appointment was booked; a reschedule changes none of it.
@@ -98,6 +133,12 @@ pub enum Status {
     Declined,
     /// Either side called it off.
     Cancelled,
+    /// It took place.
+    Completed,
+    /// The client did not come.
+    NoShow,
+    /// The provider did not answer in time.
+    Expired,
 }
 
 impl Status {
@@ -108,14 +149,19 @@ impl Status {
             Self::Confirmed => "confirmed",
             Self::Declined => "declined",
             Self::Cancelled => "cancelled",
+            Self::Completed => "completed",
+            Self::NoShow => "no_show",
+            Self::Expired => "expired",
         }
     }
 
-    /// Whether it holds its slot.
+    /// Whether it is still to take place: it can be moved and called off.
     pub const fn is_live(self) -> bool {
         match self {
             Self::Pending | Self::Confirmed => true,
-            Self::Declined | Self::Cancelled => false,
+            Self::Declined | Self::Cancelled | Self::Completed | Self::NoShow | Self::Expired => {
+                false
+            }
         }
     }
 }
@@ -141,6 +187,8 @@ pub enum AppointmentCommand {
         slot: Span,
         /// Whether it waits for the provider.
         confirmation: Confirmation,
+        /// Until when, if not until it starts.
+        answer_by: Option<Instant>,
     },
     /// Say yes.
     Confirm,
@@ -161,6 +209,21 @@ pub enum AppointmentCommand {
         to: Span,
         /// Whether it waits for the provider again.
         confirmation: Confirmation,
+        /// Until when it waits, if not until it starts.
+        answer_by: Option<Instant>,
+    },
+    /// Let it expire, if the provider's time to answer is over.
+    Expire,
+    /// Say that it took place.
+    Complete,
+    /// Say that the client did not come.
+    MarkNoShow,
+    /// Note something for one side alone, in place of what it noted before.
+    Note {
+        /// For which.
+        by: Side,
+        /// What.
+        notes: Option<Personal<Note>>,
     },
 }
 
@@ -175,6 +238,9 @@ pub enum AppointmentEvent {
         slot: Span,
         /// Pending, or confirmed at once by the provider's policy.
         status: Status,
+        /// Where it is pending: when it expires unanswered, if before it starts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer_by: Option<Instant>,
     },
     /// The provider said yes.
     AppointmentConfirmed {
@@ -217,6 +283,46 @@ pub enum AppointmentEvent {
         by: Side,
         /// Where it stands now.
         status: Status,
+        /// Where it is pending: when it expires unanswered, if before it starts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer_by: Option<Instant>,
+    },
+    /// The provider did not answer in time.
+    AppointmentExpired {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it would have been.
+        slot: Span,
+    },
+    /// It took place.
+    AppointmentCompleted {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it was.
+        slot: Span,
+        /// Until when that can be set right.
+        correctable_until: Instant,
+    },
+    /// The client did not come.
+    AppointmentMissed {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it was.
+        slot: Span,
+        /// Until when that can be set right.
+        correctable_until: Instant,
+    },
+    /// One side noted something for itself alone: only that side may see it.
+    AppointmentNoted {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it is.
+        slot: Span,
+        /// Whose notes.
+        by: Side,
+        /// What they are now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        notes: Option<Personal<Note>>,
     },
 }
 
@@ -237,6 +343,10 @@ aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
     AppointmentDeclined = "1",
     AppointmentCancelled = "1",
     AppointmentRescheduled = "1",
+    AppointmentExpired = "1",
+    AppointmentCompleted = "1",
+    AppointmentMissed = "1",
+    AppointmentNoted = "1",
 });
 
 impl Parties {
@@ -269,13 +379,28 @@ impl Booking {
         }
     }
 
-    fn live(&self, wanted: &'static str) -> Result<(), Refusal> {
-        if self.status.is_live() {
-            Ok(())
-        } else {
-            Err(Refusal::WrongStatus { status: self.status.as_str(), wanted })
+    /// When it expires unanswered, while it waits for the provider.
+    pub fn unanswered_until(&self) -> Option<Instant> {
+        let pending = self.status == Status::Pending;
+        pending.then(|| self.answer_by.unwrap_or(self.slot.start))
+    }
+
+    /// Where it stands at an instant: what nobody answered in time is over before anybody has said so.
+    fn status_at(&self, now: Instant) -> Status {
+        match self.unanswered_until() {
+            Some(until) if now >= until => Status::Expired,
+            Some(_) | None => self.status,
         }
     }
+
+    fn live(&self, wanted: &'static str, now: Instant) -> Result<(), Refusal> {
+        let status = self.status_at(now);
+        if status.is_live() { Ok(()) } else { Err(wrong(status, wanted)) }
+    }
+}
+
+const fn wrong(status: Status, wanted: &'static str) -> Refusal {
+    Refusal::WrongStatus { status: status.as_str(), wanted }
 }
 
 impl AppointmentEvent {
@@ -286,7 +411,30 @@ impl AppointmentEvent {
             Self::AppointmentConfirmed { parties, .. }
             | Self::AppointmentDeclined { parties, .. }
             | Self::AppointmentCancelled { parties, .. }
-            | Self::AppointmentRescheduled { parties, .. } => *parties,
+            | Self::AppointmentRescheduled { parties, .. }
+            | Self::AppointmentExpired { parties, .. }
+            | Self::AppointmentCompleted { parties, .. }
+            | Self::AppointmentMissed { parties, .. }
+            | Self::AppointmentNoted { parties, .. } => *parties,
+        }
+    }
+
+    /// When the appointment expires if the provider does not answer, where it waits for that from this event on.
+    pub fn unanswered_until(&self) -> Option<Instant> {
+        match self {
+            Self::AppointmentBooked { slot, status: Status::Pending, answer_by, .. }
+            | Self::AppointmentRescheduled {
+                to: slot, status: Status::Pending, answer_by, ..
+            } => Some(answer_by.unwrap_or(slot.start)),
+            Self::AppointmentBooked { .. }
+            | Self::AppointmentRescheduled { .. }
+            | Self::AppointmentConfirmed { .. }
+            | Self::AppointmentDeclined { .. }
+            | Self::AppointmentCancelled { .. }
+            | Self::AppointmentExpired { .. }
+            | Self::AppointmentCompleted { .. }
+            | Self::AppointmentMissed { .. }
+            | Self::AppointmentNoted { .. } => None,
         }
     }
 }
@@ -305,42 +453,47 @@ impl Aggregate for Appointment {
     fn decide(
         &self,
         command: AppointmentCommand,
-        _: &Context,
+        context: &Context,
     ) -> Result<Vec<AppointmentEvent>, Refusal> {
-        if let AppointmentCommand::Book { terms, slot, confirmation } = command {
+        if let AppointmentCommand::Book { terms, slot, confirmation, answer_by } = command {
             // Its id comes from the command's: an earlier one, whose answer is no longer kept, has begun it.
             if self.booking.is_some() {
                 return Err(Refusal::KeySpent);
             }
             let status = first_status(confirmation);
-            return Ok(vec![AppointmentEvent::AppointmentBooked { terms, slot, status }]);
+            let answer_by = answer_by.filter(|_| status == Status::Pending);
+            return Ok(vec![AppointmentEvent::AppointmentBooked {
+                terms,
+                slot,
+                status,
+                answer_by,
+            }]);
         }
+        let now = context.now;
         let booking = self.booked()?;
         let (parties, slot) = (booking.terms.parties(), booking.slot);
         Ok(match command {
             AppointmentCommand::Book { .. } => return Err(Refusal::KeySpent),
             AppointmentCommand::Confirm if booking.status == Status::Confirmed => Vec::new(),
             AppointmentCommand::Confirm => {
-                booking.live("confirmed")?;
+                booking.live("confirmed", now)?;
                 vec![AppointmentEvent::AppointmentConfirmed { parties, slot }]
             }
             AppointmentCommand::Decline(_) if booking.status == Status::Declined => Vec::new(),
             AppointmentCommand::Decline(reason) => {
-                if booking.status != Status::Pending {
-                    return Err(Refusal::WrongStatus {
-                        status: booking.status.as_str(),
-                        wanted: "declined",
-                    });
+                let status = booking.status_at(now);
+                if status != Status::Pending {
+                    return Err(wrong(status, "declined"));
                 }
                 vec![AppointmentEvent::AppointmentDeclined { parties, slot, reason }]
             }
             AppointmentCommand::Cancel { .. } if booking.status == Status::Cancelled => Vec::new(),
             AppointmentCommand::Cancel { by, reason } => {
-                booking.live("cancelled")?;
+                booking.live("cancelled", now)?;
                 vec![AppointmentEvent::AppointmentCancelled { parties, slot, by, reason }]
             }
-            AppointmentCommand::Reschedule { by, to, confirmation } => {
-                booking.live("rescheduled")?;
+            AppointmentCommand::Reschedule { by, to, confirmation, answer_by } => {
+                booking.live("rescheduled", now)?;
                 if to == slot {
                     return Ok(Vec::new());
                 }
@@ -356,15 +509,44 @@ impl Aggregate for Appointment {
                     to,
                     by,
                     status,
+                    answer_by: answer_by.filter(|_| status == Status::Pending),
                 }]
+            }
+            AppointmentCommand::Expire => match booking.unanswered_until() {
+                Some(until) if now >= until => {
+                    vec![AppointmentEvent::AppointmentExpired { parties, slot }]
+                }
+                Some(_) | None => Vec::new(),
+            },
+            AppointmentCommand::Complete if booking.status == Status::Completed => Vec::new(),
+            AppointmentCommand::Complete => {
+                let correctable_until = attend::correctable(booking, "completed", slot.end, now)?;
+                vec![AppointmentEvent::AppointmentCompleted { parties, slot, correctable_until }]
+            }
+            AppointmentCommand::MarkNoShow if booking.status == Status::NoShow => Vec::new(),
+            AppointmentCommand::MarkNoShow => {
+                let correctable_until = attend::correctable(booking, "no_show", slot.start, now)?;
+                vec![AppointmentEvent::AppointmentMissed { parties, slot, correctable_until }]
+            }
+            AppointmentCommand::Note { by, notes } => {
+                if booking.private_notes.of(by) == notes.as_ref() {
+                    return Ok(Vec::new());
+                }
+                vec![AppointmentEvent::AppointmentNoted { parties, slot, by, notes }]
             }
         })
     }
 
     fn evolve(&mut self, event: &AppointmentEvent) {
-        if let AppointmentEvent::AppointmentBooked { terms, slot, status } = event {
-            self.booking =
-                Some(Booking { terms: terms.as_ref().clone(), slot: *slot, status: *status });
+        if let AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by } = event {
+            self.booking = Some(Booking {
+                terms: terms.as_ref().clone(),
+                slot: *slot,
+                status: *status,
+                answer_by: *answer_by,
+                correctable_until: None,
+                private_notes: PrivateNotes::default(),
+            });
             return;
         }
         let Some(booking) = &mut self.booking else { return };
@@ -373,10 +555,24 @@ impl Aggregate for Appointment {
             AppointmentEvent::AppointmentConfirmed { .. } => booking.status = Status::Confirmed,
             AppointmentEvent::AppointmentDeclined { .. } => booking.status = Status::Declined,
             AppointmentEvent::AppointmentCancelled { .. } => booking.status = Status::Cancelled,
-            AppointmentEvent::AppointmentRescheduled { to, status, .. } => {
+            AppointmentEvent::AppointmentRescheduled { to, status, answer_by, .. } => {
                 booking.slot = *to;
                 booking.status = *status;
+                booking.answer_by = *answer_by;
             }
+            AppointmentEvent::AppointmentExpired { .. } => booking.status = Status::Expired,
+            AppointmentEvent::AppointmentCompleted { correctable_until, .. } => {
+                booking.status = Status::Completed;
+                booking.correctable_until = Some(*correctable_until);
+            }
+            AppointmentEvent::AppointmentMissed { correctable_until, .. } => {
+                booking.status = Status::NoShow;
+                booking.correctable_until = Some(*correctable_until);
+            }
+            AppointmentEvent::AppointmentNoted { by, notes, .. } => match by {
+                Side::Client => booking.private_notes.client.clone_from(notes),
+                Side::Provider => booking.private_notes.provider.clone_from(notes),
+            },
         }
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::Instant;
-use domain::appointment::Status;
+use domain::appointment::{Side, Status};
 use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Date, Json, Path, Query};
@@ -11,6 +11,7 @@ use http_kit::headers::Tag;
 use http_kit::paging::{List, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
+use read_models::appointment_notes;
 use read_models::appointments::{AppointmentRow, Period};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -57,8 +58,10 @@ pub struct AppointmentBody {
     client_email: Option<String>,
     /// The client's telephone when it was booked.
     client_phone: Option<String>,
-    /// What the client wrote.
+    /// What the client wrote for the provider.
     client_notes: Option<String>,
+    /// What the asking side noted for itself; the other side never sees it.
+    own_notes: Option<String>,
     /// When it was booked.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     created_at: Instant,
@@ -98,10 +101,28 @@ impl From<AppointmentRow> for AppointmentBody {
             client_email: contact.as_ref().map(|contact| contact.email.to_string()),
             client_phone: contact.and_then(|contact| contact.phone).map(Into::into),
             client_notes: row.client_notes.map(Into::into),
+            own_notes: None,
             created_at: row.stamp.created_at,
             updated_at: row.stamp.updated_at,
         }
     }
+}
+
+/// The appointments as one side sees them, with what it noted for itself. That the reader is on that side of all of them the
+/// caller knows.
+pub(crate) async fn seen_by(
+    state: &QueryState,
+    side: Side,
+    rows: Vec<AppointmentRow>,
+) -> Result<Vec<AppointmentBody>, Problem> {
+    let ids: Vec<AppointmentId> = rows.iter().map(|row| row.id).collect();
+    let notes = appointment_notes::of_side(state.log.pool(), &ids, side).await;
+    let mut notes = notes.map_err(table_problem)?;
+    let body = |row: AppointmentRow| {
+        let own_notes = notes.remove(&row.id).map(Into::into);
+        AppointmentBody { own_notes, ..row.into() }
+    };
+    Ok(rows.into_iter().map(body).collect())
 }
 
 /// One appointment, for its client and its provider (`S3-42`).
@@ -119,9 +140,10 @@ pub async fn appointment(
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
     let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
-    rules::appointment(&actor, &row)?;
+    let side = rules::appointment(&actor, &row)?;
     let version = row.stamp.version;
-    Ok((Tag(version), Json(AppointmentBody::from(row))).into_response())
+    let body = seen_by(&state, side, vec![row]).await?.pop();
+    Ok((Tag(version), Json(body)).into_response())
 }
 
 /// Which of one's own appointments.
@@ -177,7 +199,7 @@ pub async fn own_appointments(
     let page =
         read_models::appointments::of_client(pool, account, period, now, cursor, limit).await;
     let page = page.map_err(table_problem)?;
-    let items = page.items.into_iter().map(AppointmentBody::from).collect();
+    let items = seen_by(&state, Side::Client, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 
@@ -218,6 +240,6 @@ pub async fn provider_day(
     rules::provider_day(&actor, &provider)?;
     let page =
         state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
-    let items = page.items.into_iter().map(AppointmentBody::from).collect();
+    let items = seen_by(&state, Side::Provider, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }

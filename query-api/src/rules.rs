@@ -7,11 +7,12 @@
 //! | `Me`, own account and its export, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
 //! | how far somebody's erasure is | administrators |
-//! | one appointment | its client and its provider; to others it does not exist |
+//! | one appointment | its client and its provider, each with their own notes; to others it does not exist |
 //! | the audit trail | auditors |
 //! | a provider's appointments of a day | the provider; others are told that it is not theirs |
 
 use domain::actor::{Actor, Role};
+use domain::appointment::Side;
 use domain::ids::AccountId;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
@@ -34,11 +35,16 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
-/// One appointment.
-pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
+/// One appointment; says on which side of it the reader is.
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<Side, Problem> {
     let account = own(actor)?;
-    let party = row.client == account || row.provider_account == account;
-    if party { Ok(()) } else { Err(Kind::NotFound.into()) }
+    if row.client == account {
+        Ok(Side::Client)
+    } else if row.provider_account == account {
+        Ok(Side::Provider)
+    } else {
+        Err(Kind::NotFound.into())
+    }
 }
 
 /// A provider's appointments of a day.

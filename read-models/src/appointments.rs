@@ -109,6 +109,8 @@ pub enum AppointmentChange {
         /// Where it stands now.
         status: Status,
     },
+    /// Something happened that the row does not show.
+    Touched,
 }
 
 /// What a booking says.
@@ -194,7 +196,9 @@ impl Table for Appointments {
     ) -> Option<AppointmentRow> {
         match change {
             AppointmentChange::Booked(new) => Some(new.into_row(id, stamp)),
-            AppointmentChange::StatusChanged { .. } | AppointmentChange::Rescheduled { .. } => None,
+            AppointmentChange::StatusChanged { .. }
+            | AppointmentChange::Rescheduled { .. }
+            | AppointmentChange::Touched => None,
         }
     }
 
@@ -210,6 +214,7 @@ impl Table for Appointments {
                 row.slot = to;
                 row.status = status;
             }
+            AppointmentChange::Touched => {}
         }
     }
 

@@ -46,16 +46,25 @@ pub enum NotificationKind {
     BookingCancelled,
     /// To the other side: it was moved.
     BookingRescheduled,
+    /// To both: the provider did not answer in time.
+    BookingExpired,
+    /// To the client: it took place.
+    BookingCompleted,
+    /// To the client: the provider says that they did not come.
+    BookingMissed,
 }
 
 impl NotificationKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::NewBooking,
         Self::BookingConfirmed,
         Self::BookingDeclined,
         Self::BookingCancelled,
         Self::BookingRescheduled,
+        Self::BookingExpired,
+        Self::BookingCompleted,
+        Self::BookingMissed,
     ];
 
     /// As stored and in JSON.
@@ -66,6 +75,9 @@ impl NotificationKind {
             Self::BookingDeclined => "booking_declined",
             Self::BookingCancelled => "booking_cancelled",
             Self::BookingRescheduled => "booking_rescheduled",
+            Self::BookingExpired => "booking_expired",
+            Self::BookingCompleted => "booking_completed",
+            Self::BookingMissed => "booking_missed",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Booking: the slot in the agenda of each UTC day it touches, and the new appointment, in one append.
 
-use super::place::{bookable, take};
+use super::place::{answer_by, bookable, take};
 use super::stands::AppointmentStands;
 use super::{Appointment, AppointmentCommand, Contact, Terms, first_status};
 use crate::account::{Account, signed_in};
@@ -85,10 +85,12 @@ impl Command for BookAppointment {
             price,
             client_notes: self.notes.clone().map(|notes| Personal::of(client, notes)),
         });
-        let confirmation = provider.schedule.policy.confirmation;
+        let policy = &provider.schedule.policy;
+        let confirmation = policy.confirmation;
+        let answer_by = answer_by(policy, slot.start, view.now());
         view.decide::<Appointment>(
             appointment,
-            AppointmentCommand::Book { terms, slot, confirmation },
+            AppointmentCommand::Book { terms, slot, confirmation, answer_by },
         )?;
         Ok(AppointmentStands {
             appointment,

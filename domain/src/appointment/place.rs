@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Days, NaiveDate};
+use chrono::{Days, NaiveDate, TimeDelta};
 
 use crate::agenda::{Agenda, AgendaCommand, Occupation};
 use crate::command::{Stop, View};
+use crate::hours::Policy;
 use crate::ids::{AgendaId, AppointmentId, ProviderId};
 use crate::provider::Provider;
-use crate::slots::{Measure, Schedule, Span, Taken, utc_days_around};
+use crate::slots::{Measure, Schedule, Span, Taken, shifted, utc_days_around};
 use crate::{Instant, Refusal};
 
 /// How many free starts a refusal names.
@@ -41,6 +42,12 @@ pub(super) fn bookable(
         return Err(Refusal::OutsideHours);
     }
     Ok(measure.slot_at(start))
+}
+
+/// When a booking made now expires if the provider does not answer; `None` is at its start.
+pub(super) fn answer_by(policy: &Policy, start: Instant, now: Instant) -> Option<Instant> {
+    let minutes = policy.answer_within_minutes?;
+    Some(shifted(now, TimeDelta::minutes(minutes.into()))).filter(|by| *by < start)
 }
 
 /// Decides one agenda's command; a slot that is taken is refused with the nearest free starts.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::place::{bookable, take};
+use super::place::{answer_by, bookable, take};
 use super::stands::{AppointmentStands, in_window, party, stands};
 use super::{Appointment, AppointmentCommand, AppointmentEvent};
 use crate::Instant;
@@ -34,7 +34,7 @@ impl Command for RescheduleAppointment {
 
     fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
         let (booking, by) = party(view, self.appointment)?;
-        booking.live("rescheduled")?;
+        booking.live("rescheduled", view.now())?;
         let terms = &booking.terms;
         let provider = view.load::<Provider>(terms.provider)?;
         provider.open()?;
@@ -62,10 +62,12 @@ impl Command for RescheduleAppointment {
             };
             take(view, provider, &terms.measure, command, Some((appointment, booking.slot.start)))?;
         }
-        let confirmation = provider.schedule.policy.confirmation;
+        let policy = &provider.schedule.policy;
+        let confirmation = policy.confirmation;
+        let answer_by = answer_by(policy, slot.start, view.now());
         let events = view.decide::<Appointment>(
             self.appointment,
-            AppointmentCommand::Reschedule { by, to: slot, confirmation },
+            AppointmentCommand::Reschedule { by, to: slot, confirmation, answer_by },
         )?;
         outcome.slot = slot;
         if let Some(AppointmentEvent::AppointmentRescheduled { status, .. }) = events.first() {

@@ -90,6 +90,7 @@ pub(super) fn end(
             view.decide::<Agenda>(AgendaId::of(provider, day), free)?;
         }
     }
+    let status = if events.is_empty() { booking.status } else { status };
     Ok(AppointmentStands { status, ..stands(appointment, booking) })
 }
 

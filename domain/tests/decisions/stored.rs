@@ -217,8 +217,13 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         AgendaEvent::SlotFreed { provider: provider(), day, appointment: appointment() }.into(),
-        AppointmentEvent::AppointmentBooked { terms: terms(), slot, status: Status::Pending }
-            .into(),
+        AppointmentEvent::AppointmentBooked {
+            terms: terms(),
+            slot,
+            status: Status::Pending,
+            answer_by: Some(slot.start),
+        }
+        .into(),
         AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
         AppointmentEvent::AppointmentDeclined { parties: parties(), slot, reason: reason() }.into(),
         AppointmentEvent::AppointmentCancelled {
@@ -234,6 +239,27 @@ fn one_of_each() -> Vec<Event> {
             to,
             by: Side::Provider,
             status: Status::Confirmed,
+            answer_by: None,
+        }
+        .into(),
+        AppointmentEvent::AppointmentExpired { parties: parties(), slot }.into(),
+        AppointmentEvent::AppointmentCompleted {
+            parties: parties(),
+            slot,
+            correctable_until: slot.end,
+        }
+        .into(),
+        AppointmentEvent::AppointmentMissed {
+            parties: parties(),
+            slot,
+            correctable_until: slot.end,
+        }
+        .into(),
+        AppointmentEvent::AppointmentNoted {
+            parties: parties(),
+            slot,
+            by: Side::Client,
+            notes: reason(),
         }
         .into(),
         NotificationFeedEvent::NotificationRead {
@@ -467,6 +493,7 @@ fn an_appointment_of_an_erased_person_still_reads() {
         terms: terms(),
         slot: span(),
         status: Status::Pending,
+        answer_by: None,
     }));
     for field in ["contact", "client_notes", "service_name"] {
         payload["AppointmentBooked"]["terms"][field] = json!({ "$erased": account() });

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use domain::Instant;
 use domain::account::{AccountEvent, DeactivatedBy};
 use domain::actor::Role;
 use domain::agenda::AgendaEvent;
@@ -178,6 +179,10 @@ fn parties() -> Parties {
     Parties { provider: provider(), provider_account: account(), client: account() }
 }
 
+fn later() -> Instant {
+    "2026-03-10T14:00:00Z".parse().unwrap()
+}
+
 fn photo(n: u32) -> PhotoId {
     mint().id(slot(), n)
 }
@@ -285,8 +290,13 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         AgendaEvent::SlotFreed { provider: provider(), day, appointment: appointment() }.into(),
-        AppointmentEvent::AppointmentBooked { terms: terms(), slot, status: Status::Pending }
-            .into(),
+        AppointmentEvent::AppointmentBooked {
+            terms: terms(),
+            slot,
+            status: Status::Pending,
+            answer_by: None,
+        }
+        .into(),
         AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
         AppointmentEvent::AppointmentDeclined { parties: parties(), slot, reason: reason() }.into(),
         AppointmentEvent::AppointmentCancelled {
@@ -302,6 +312,27 @@ fn one_of_each() -> Vec<Event> {
             to,
             by: Side::Provider,
             status: Status::Confirmed,
+            answer_by: None,
+        }
+        .into(),
+        AppointmentEvent::AppointmentExpired { parties: parties(), slot }.into(),
+        AppointmentEvent::AppointmentCompleted {
+            parties: parties(),
+            slot,
+            correctable_until: later(),
+        }
+        .into(),
+        AppointmentEvent::AppointmentMissed {
+            parties: parties(),
+            slot,
+            correctable_until: later(),
+        }
+        .into(),
+        AppointmentEvent::AppointmentNoted {
+            parties: parties(),
+            slot,
+            by: Side::Provider,
+            notes: Some(Personal::of(account(), "Chega sempre atrasado".parse().unwrap())),
         }
         .into(),
         NotificationFeedEvent::NotificationRead {

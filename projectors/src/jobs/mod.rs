@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::Instant;
-use domain::ids::{AccountId, ChangeId, PhotoId, ResetId};
+use domain::ids::{AccountId, AppointmentId, ChangeId, PhotoId, ResetId};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -77,6 +77,13 @@ pub enum Task {
         account: AccountId,
         /// Which.
         photo: PhotoId,
+    },
+    /// Let a booking expire, if the provider has not answered it by then.
+    ExpireAppointment {
+        /// Which.
+        appointment: AppointmentId,
+        /// When the time to answer is over.
+        due: Instant,
     },
     /// Take an erased person out of everything that was made of the log.
     PurgeAccount {
@@ -378,6 +385,22 @@ fn backoff(attempt: u32, jitter: f64) -> TimeDelta {
 }
 
 impl Task {
+    /// When it is to be done, if not at once.
+    pub(crate) const fn due(&self) -> Option<Instant> {
+        match self {
+            Self::ExpireAppointment { due, .. } => Some(*due),
+            Self::ConfirmEmailMail { .. }
+            | Self::RegistrationAttemptMail { .. }
+            | Self::ConfirmNewEmailMail { .. }
+            | Self::EmailChangedMail { .. }
+            | Self::ResetPasswordMail { .. }
+            | Self::PasswordChangedMail { .. }
+            | Self::AccountDeactivatedMail { .. }
+            | Self::DeletePhoto { .. }
+            | Self::PurgeAccount { .. } => None,
+        }
+    }
+
     fn columns(&self) -> (String, String) {
         let value = serde_json::to_value(self).expect("a task is plain data");
         let kind = value["kind"].as_str().unwrap_or_default().to_owned();

@@ -117,7 +117,11 @@ impl NotificationsProjector {
             AppointmentEvent::AppointmentBooked { slot, .. }
             | AppointmentEvent::AppointmentConfirmed { slot, .. }
             | AppointmentEvent::AppointmentDeclined { slot, .. }
-            | AppointmentEvent::AppointmentCancelled { slot, .. } => (slot.start, None),
+            | AppointmentEvent::AppointmentCancelled { slot, .. }
+            | AppointmentEvent::AppointmentExpired { slot, .. }
+            | AppointmentEvent::AppointmentCompleted { slot, .. }
+            | AppointmentEvent::AppointmentMissed { slot, .. }
+            | AppointmentEvent::AppointmentNoted { slot, .. } => (slot.start, None),
         };
         let loaded;
         let terms: &Terms = if let AppointmentEvent::AppointmentBooked { terms, .. } = event {
@@ -244,6 +248,18 @@ fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
         AppointmentEvent::AppointmentRescheduled { by, .. } => {
             [notice(other(*by), NotificationKind::BookingRescheduled), None]
         }
+        AppointmentEvent::AppointmentExpired { .. } => [
+            notice(Side::Client, NotificationKind::BookingExpired),
+            notice(Side::Provider, NotificationKind::BookingExpired),
+        ],
+        AppointmentEvent::AppointmentCompleted { .. } => {
+            [notice(Side::Client, NotificationKind::BookingCompleted), None]
+        }
+        AppointmentEvent::AppointmentMissed { .. } => {
+            [notice(Side::Client, NotificationKind::BookingMissed), None]
+        }
+        // Nobody else's business.
+        AppointmentEvent::AppointmentNoted { .. } => [None, None],
     }
 }
 

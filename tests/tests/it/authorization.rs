@@ -212,6 +212,9 @@ fn table() -> Vec<Entry> {
         to("ChangeAppointmentStatus", Only(&[Provider], 404, &[(Client, 403)]), |t, _| {
             ask().at("id", &t.appointment).json(json!({ "status": "confirmed" }))
         }),
+        to("NoteAppointment", Only(PARTIES, 404, &[]), |t, _| {
+            ask().at("id", &t.appointment).json(json!({ "notes": "for myself" }))
+        }),
         to("CancelAppointment", Only(PARTIES, 404, &[]), |t, _| {
             ask().at("id", &t.appointment).json(json!({ "reason": "for a test" }))
         }),

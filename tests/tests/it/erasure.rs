@@ -262,7 +262,15 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         let why = cancel(&ana.owner.api, &called_off, &format!("Closed. {word}")).await;
         let kept = bia.api.post("/api/appointments", plain(&carla, &other_day)).await.expect(201);
         let last = cancel(&bia.api, &kept.body, "I found another.").await;
-        let after = [hers.position(), theirs.position(), why, last].join(",");
+        let mut noted = Vec::new();
+        for booked in [&hers, &theirs] {
+            let id = booked.body["id"].as_str().expect("an id");
+            let notes = json!({"notes": format!("For myself: {word}")});
+            let path = format!("/api/appointments/{id}/notes");
+            noted.push(ana.owner.api.put(&path, notes).await.expect(200).position());
+        }
+        let noted = noted.join(",");
+        let after = [hers.position(), theirs.position(), why, last, noted].join(",");
         let days = [day.clone(), other_day.clone()];
         assert!(look(&markers, &bia, &carla, &days, &after).await);
 
@@ -282,9 +290,16 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         pontual.nobody().get("/api/users/export").await.expect(401);
 
         let before = places(&pontual, profile, &markers).await;
-        for wanted in
-            ["accounts", "providers", "services", "appointments", "sessions", "audit_trail", ".eml"]
-        {
+        for wanted in [
+            "accounts",
+            "providers",
+            "services",
+            "appointments",
+            "appointment_notes",
+            "sessions",
+            "audit_trail",
+            ".eml",
+        ] {
             assert!(before.iter().any(|place| place.contains(wanted)), "{wanted}: {before:?}");
         }
         for log in ["events", "commands", "claims", "snapshots", "secrets"] {
@@ -370,7 +385,7 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         // A rebuild from the log.
         pontual.kill(0).await;
         for sql in [
-            "TRUNCATE accounts, providers, services, appointments, sessions, audit_trail, notifications, notification_feeds, notification_checkpoints",
+            "TRUNCATE accounts, providers, services, appointments, appointment_notes, sessions, audit_trail, notifications, notification_feeds, notification_checkpoints",
             "DELETE FROM checkpoints WHERE projector IN ('read-tables', 'audit', 'availability')",
         ] {
             sqlx::query(sql).execute(&pool).await.expect(sql);

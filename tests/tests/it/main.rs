@@ -8,6 +8,7 @@ mod bad_input;
 mod booking;
 mod crashes;
 mod erasure;
+mod life;
 mod limits;
 mod notifications;
 mod operations;
