@@ -19,5 +19,9 @@ CREATE INDEX appointment_notes_of_clients ON appointment_notes (client_id) WHERE
 CREATE INDEX appointment_notes_of_providers ON appointment_notes (provider_account_id)
     WHERE provider_notes IS NOT NULL;
 
+-- A guest has no account (K18): then client_id is NULL. One of the two is there.
+ALTER TABLE appointments ALTER COLUMN client_id DROP NOT NULL;
+ALTER TABLE appointments ADD COLUMN guest_id uuid;
+
 -- Jobs that are due much later, as those that let bookings expire, are not looked at by a worker that looks for one to do.
 CREATE INDEX jobs_by_time ON jobs (run_at) WHERE dead_at IS NULL;

@@ -576,6 +576,13 @@ async fn bad_input_gets_a_problem_never_a_500_and_changes_nothing() {
             json!({"provider_id": shop, "start": TOMORROW_10, "client_id": shop}),
             422,
         ),
+        (
+            "POST",
+            "/api/appointments",
+            json!({"provider_id": shop, "start": TOMORROW_10, "contact": {"name": "Gil Guest"}}),
+            422,
+        ),
+        ("DELETE", "/api/guest/appointment", json!({}), 401),
         ("PUT", "/api/appointments/x/status", json!({"status": "confirmed"}), 400),
         ("DELETE", "/api/appointments/%00", json!({}), 400),
     ] {

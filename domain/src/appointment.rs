@@ -8,7 +8,10 @@
 //! over. One that took place is completed, or missed; which of the two can be set right for seven days. Neither gives its
 //! slot back. Notes that a side makes for itself are events too, and nobody else's.
 //!
-//! The commands stand beside this file: `book`, `reschedule`, `cancel`, `answer`, `expire`, `attend`, `note`. What they
+//! A guest has no account (K18): somebody who left name and address, where the provider allows that, or whom the provider
+//! books for. They are a subject of their own, known by that one appointment, and manage it by the link that is mailed.
+//!
+//! The commands stand beside this file: `book`, `guest`, `reschedule`, `cancel`, `answer`, `expire`, `attend`, `note`. What they
 //! share is in `stands` (whose an appointment is) and `place` (whether a slot is free).
 
 mod answer;
@@ -16,6 +19,7 @@ mod attend;
 mod book;
 mod cancel;
 mod expire;
+mod guest;
 mod note;
 mod place;
 mod reschedule;
@@ -25,16 +29,18 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{ConfirmAppointment, DeclineAppointment};
 pub use self::attend::{CORRECTION_DAYS, CompleteAppointment, MarkNoShow};
-pub use self::book::BookAppointment;
+pub use self::book::{BookAppointment, BookForGuest};
 pub use self::cancel::CancelAppointment;
 pub use self::expire::ExpireAppointment;
+pub use self::guest::{EraseGuest, GUEST_LINK_DAYS, guest_link_ends};
 pub use self::note::NoteAppointment;
 pub use self::place::ALTERNATIVES;
 pub use self::reschedule::RescheduleAppointment;
 pub use self::stands::AppointmentStands;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
 use crate::hours::{Confirmation, Zone};
-use crate::ids::{AccountId, AppointmentId, ProviderId};
+use crate::ids::{AccountId, AppointmentId, GuestId, ProviderId, SubjectId};
+use crate::locale::Locale;
 use crate::money::Money;
 use crate::personal::Personal;
 use crate::slots::{Measure, Span};
@@ -91,8 +97,11 @@ pub struct Terms {
     pub provider: ProviderId,
     /// Whose shop that is.
     pub provider_account: AccountId,
-    /// Who booked.
-    pub client: AccountId,
+    /// Who booked, or was booked for.
+    pub client: Client,
+    /// The language mails to a guest are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_locale: Option<Locale>,
     /// The client's name and address at that time (`S3-77`).
     pub contact: Personal<Contact>,
     /// The service's measure at that time.
@@ -167,13 +176,20 @@ impl Status {
 }
 
 /// Which side did something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// The client.
+    #[default]
     Client,
     /// The provider.
     Provider,
+}
+
+impl Side {
+    fn is_client(&self) -> bool {
+        *self == Self::Client
+    }
 }
 
 /// What can be asked of an appointment.
@@ -189,6 +205,8 @@ pub enum AppointmentCommand {
         confirmation: Confirmation,
         /// Until when, if not until it starts.
         answer_by: Option<Instant>,
+        /// Who does.
+        by: Side,
     },
     /// Say yes.
     Confirm,
@@ -225,6 +243,8 @@ pub enum AppointmentCommand {
         /// What.
         notes: Option<Personal<Note>>,
     },
+    /// Forget the guest, and call it off if it is still to come.
+    EraseGuest,
 }
 
 /// What happened to an appointment.
@@ -241,6 +261,9 @@ pub enum AppointmentEvent {
         /// Where it is pending: when it expires unanswered, if before it starts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         answer_by: Option<Instant>,
+        /// Who booked: the client, or the provider on a guest's behalf.
+        #[serde(default, skip_serializing_if = "Side::is_client")]
+        by: Side,
     },
     /// The provider said yes.
     AppointmentConfirmed {
@@ -324,6 +347,13 @@ pub enum AppointmentEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         notes: Option<Personal<Note>>,
     },
+    /// The guest whose appointment it is was erased: their data key is gone with this event.
+    GuestErased {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it is, or would have been.
+        slot: Span,
+    },
 }
 
 /// Whom an appointment concerns: what every reader of its events needs.
@@ -333,8 +363,54 @@ pub struct Parties {
     pub provider: ProviderId,
     /// Whose shop that is.
     pub provider_account: AccountId,
-    /// Who booked.
-    pub client: AccountId,
+    /// Who booked, or was booked for.
+    pub client: Client,
+}
+
+/// Whose appointment it is besides the provider's: an account's, or a guest's (K18). An account is written as its bare id,
+/// as before there were guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Client {
+    /// Somebody with an account.
+    Account(AccountId),
+    /// Somebody without one, known by this one appointment.
+    Guest {
+        /// Who.
+        guest: GuestId,
+    },
+}
+
+impl Client {
+    /// The account, if it is one.
+    pub const fn account(self) -> Option<AccountId> {
+        match self {
+            Self::Account(account) => Some(account),
+            Self::Guest { .. } => None,
+        }
+    }
+
+    /// The guest, if it is one.
+    pub const fn guest(self) -> Option<GuestId> {
+        match self {
+            Self::Account(_) => None,
+            Self::Guest { guest } => Some(guest),
+        }
+    }
+
+    /// Whose personal data theirs is.
+    pub fn subject(self) -> SubjectId {
+        match self {
+            Self::Account(account) => account.into(),
+            Self::Guest { guest } => guest.into(),
+        }
+    }
+}
+
+impl From<AccountId> for Client {
+    fn from(account: AccountId) -> Self {
+        Self::Account(account)
+    }
 }
 
 aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
@@ -347,16 +423,25 @@ aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
     AppointmentCompleted = "1",
     AppointmentMissed = "1",
     AppointmentNoted = "1",
+    GuestErased = "1",
 });
 
 impl Parties {
     /// Whether an account is one of them.
     pub fn include(&self, account: AccountId) -> bool {
-        [self.client, self.provider_account].contains(&account)
+        self.client == Client::Account(account) || self.provider_account == account
     }
 }
 
 impl Terms {
+    /// Whose data it is what a side writes.
+    fn author(&self, side: Side) -> SubjectId {
+        match side {
+            Side::Client => self.client.subject(),
+            Side::Provider => self.provider_account.into(),
+        }
+    }
+
     /// Whom it concerns.
     pub fn parties(&self) -> Parties {
         Parties {
@@ -370,7 +455,7 @@ impl Terms {
 impl Booking {
     /// The side an account is on, if it is a party.
     pub fn side_of(&self, account: AccountId) -> Option<Side> {
-        if account == self.terms.client {
+        if self.terms.client == Client::Account(account) {
             Some(Side::Client)
         } else if account == self.terms.provider_account {
             Some(Side::Provider)
@@ -415,7 +500,8 @@ impl AppointmentEvent {
             | Self::AppointmentExpired { parties, .. }
             | Self::AppointmentCompleted { parties, .. }
             | Self::AppointmentMissed { parties, .. }
-            | Self::AppointmentNoted { parties, .. } => *parties,
+            | Self::AppointmentNoted { parties, .. }
+            | Self::GuestErased { parties, .. } => *parties,
         }
     }
 
@@ -434,7 +520,8 @@ impl AppointmentEvent {
             | Self::AppointmentExpired { .. }
             | Self::AppointmentCompleted { .. }
             | Self::AppointmentMissed { .. }
-            | Self::AppointmentNoted { .. } => None,
+            | Self::AppointmentNoted { .. }
+            | Self::GuestErased { .. } => None,
         }
     }
 }
@@ -455,7 +542,7 @@ impl Aggregate for Appointment {
         command: AppointmentCommand,
         context: &Context,
     ) -> Result<Vec<AppointmentEvent>, Refusal> {
-        if let AppointmentCommand::Book { terms, slot, confirmation, answer_by } = command {
+        if let AppointmentCommand::Book { terms, slot, confirmation, answer_by, by } = command {
             // Its id comes from the command's: an earlier one, whose answer is no longer kept, has begun it.
             if self.booking.is_some() {
                 return Err(Refusal::KeySpent);
@@ -467,6 +554,7 @@ impl Aggregate for Appointment {
                 slot,
                 status,
                 answer_by,
+                by,
             }]);
         }
         let now = context.now;
@@ -534,11 +622,22 @@ impl Aggregate for Appointment {
                 }
                 vec![AppointmentEvent::AppointmentNoted { parties, slot, by, notes }]
             }
+            AppointmentCommand::EraseGuest => {
+                let to_come = slot.start > now && booking.status_at(now).is_live();
+                let called_off = to_come.then_some(AppointmentEvent::AppointmentCancelled {
+                    parties,
+                    slot,
+                    by: Side::Client,
+                    reason: None,
+                });
+                let erased = AppointmentEvent::GuestErased { parties, slot };
+                called_off.into_iter().chain([erased]).collect()
+            }
         })
     }
 
     fn evolve(&mut self, event: &AppointmentEvent) {
-        if let AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by } = event {
+        if let AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by, .. } = event {
             self.booking = Some(Booking {
                 terms: terms.as_ref().clone(),
                 slot: *slot,
@@ -573,6 +672,11 @@ impl Aggregate for Appointment {
                 Side::Client => booking.private_notes.client.clone_from(notes),
                 Side::Provider => booking.private_notes.provider.clone_from(notes),
             },
+            AppointmentEvent::GuestErased { .. } => {
+                booking.terms.contact = Personal::Erased(booking.terms.client.subject());
+                booking.terms.client_notes = None;
+                booking.private_notes.client = None;
+            }
         }
     }
 }

@@ -269,6 +269,9 @@ pub struct Policy {
     /// start. Never later than that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_within_minutes: Option<u32>,
+    /// Whether people without an account may book by name and address (K18).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guests: bool,
 }
 
 impl Policy {
@@ -280,6 +283,7 @@ impl Policy {
             cancellation_window_minutes: 0,
             confirmation: Confirmation::Manual,
             answer_within_minutes: None,
+            guests: false,
         }
     }
 }
@@ -298,6 +302,8 @@ struct RawPolicy {
     cancellation_window_minutes: u32,
     confirmation: Confirmation,
     answer_within_minutes: Option<u32>,
+    #[serde(default)]
+    guests: bool,
 }
 
 impl TryFrom<RawPolicy> for Policy {
@@ -317,6 +323,7 @@ impl TryFrom<RawPolicy> for Policy {
             cancellation_window_minutes: raw.cancellation_window_minutes,
             confirmation: raw.confirmation,
             answer_within_minutes: raw.answer_within_minutes,
+            guests: raw.guests,
         })
     }
 }

@@ -88,4 +88,7 @@ pub struct Policy {
     /// A booking that waits expires so long after it was made; left out, when it starts.
     #[schema(minimum = 5, maximum = 43_200)]
     answer_within_minutes: Option<u32>,
+    /// Whether people without an account may book by name and address.
+    #[schema(default = false, required = false)]
+    guests: bool,
 }

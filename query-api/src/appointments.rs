@@ -8,6 +8,7 @@ use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Date, Json, Path, Query};
 use http_kit::headers::Tag;
+use http_kit::links::{GUEST_LINK, GuestToken};
 use http_kit::paging::{List, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
@@ -28,9 +29,9 @@ pub struct AppointmentBody {
     /// With whom.
     #[schema(value_type = uuid::Uuid)]
     provider_id: ProviderId,
-    /// Who booked.
-    #[schema(value_type = uuid::Uuid)]
-    client_id: AccountId,
+    /// Who booked; `null` for a guest, who has no account.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    client_id: Option<AccountId>,
     /// What was booked.
     service: ServiceName,
     /// Where it stands.
@@ -88,7 +89,7 @@ impl From<AppointmentRow> for AppointmentBody {
         Self {
             id: row.id,
             provider_id: row.provider,
-            client_id: row.client,
+            client_id: row.client.account(),
             service: ServiceName { id: row.service, name: row.service_name.map(Into::into) },
             status: row.status,
             status_reason: row.status_reason.map(Into::into),
@@ -144,6 +145,25 @@ pub async fn appointment(
     let version = row.stamp.version;
     let body = seen_by(&state, side, vec![row]).await?.pop();
     Ok((Tag(version), Json(body)).into_response())
+}
+
+/// A guest's appointment, by the token of the link that was mailed to them (K18).
+#[utoipa::path(
+    get, path = "/api/guest/appointment", operation_id = "GuestAppointment", tag = "appointments",
+    responses((status = 200, body = AppointmentBody), QueryProblems), security(("guest" = []))
+)]
+pub async fn guest_appointment(
+    State(state): State<QueryState>,
+    token: GuestToken,
+    Seen(after): Seen,
+) -> Result<Response, Problem> {
+    let (guest, id) = token.guest(&state.log.derive_key(GUEST_LINK))?;
+    state.tables_after(&after).await?;
+    let row = read_models::appointments::by_id(state.log.pool(), id).await;
+    let row = row.map_err(table_problem)?.ok_or(Kind::InvalidLink)?;
+    rules::guest(guest, &row, state.log.clock().now())?;
+    let version = row.stamp.version;
+    Ok((Tag(version), Json(AppointmentBody::from(row))).into_response())
 }
 
 /// Which of one's own appointments.

@@ -75,7 +75,7 @@ impl Table for AppointmentNotes {
 
     fn begin(id: AppointmentId, stamp: RowStamp, change: Noted) -> Option<NotesRow> {
         let Parties { provider: _, provider_account, client } = change.parties;
-        let parties = (provider_account, client.uuid());
+        let parties = (provider_account, client.subject().uuid());
         let mut row = NotesRow { id, parties, client: None, provider: None, stamp };
         Self::change(&mut row, change);
         Some(row)

@@ -35,12 +35,11 @@ impl Command for CancelAppointment {
 
     fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
         let (booking, by) = canceller(view, self.appointment)?;
-        if booking.status.is_live() && view.actor().account().is_some() {
+        if booking.status.is_live() && !matches!(view.actor(), Actor::System(_)) {
             let provider = view.consult::<Provider>(booking.terms.provider)?;
             in_window(provider, booking, by, view.now())?;
         }
-        let author =
-            if by == Side::Client { booking.terms.client } else { booking.terms.provider_account };
+        let author = booking.terms.author(by);
         let reason = self.reason.clone().map(|reason| Personal::of(author, reason));
         let command = AppointmentCommand::Cancel { by, reason };
         end(view, self.appointment, booking, command, Status::Cancelled)
@@ -50,11 +49,14 @@ impl Command for CancelAppointment {
 /// The booking, and the side that calls it off: the actor's, or that of a party who was erased and cannot any more.
 fn canceller<'a>(view: &View<'a>, appointment: AppointmentId) -> Result<(&'a Booking, Side), Stop> {
     match view.actor() {
-        Actor::Anonymous | Actor::Account { .. } => party(view, appointment),
+        Actor::Anonymous | Actor::Account { .. } | Actor::Guest { .. } => party(view, appointment),
         Actor::System(_) => {
             let booking = view.load::<Appointment>(appointment)?.booked()?;
             let Parties { provider: _, provider_account, client } = booking.terms.parties();
-            for (account, side) in [(client, Side::Client), (provider_account, Side::Provider)] {
+            let sides =
+                [(client.account(), Side::Client), (Some(provider_account), Side::Provider)];
+            for (account, side) in sides {
+                let Some(account) = account else { continue };
                 if view.consult::<Account>(account)?.status == account::Status::Erased {
                     return Ok((booking, side));
                 }

@@ -1,7 +1,7 @@
 //! Notes that one side of an appointment makes for itself: the other never sees them.
 
 use super::stands::{AppointmentStands, party, stands};
-use super::{Appointment, AppointmentCommand, Side};
+use super::{Appointment, AppointmentCommand};
 use crate::command::{Command, Stop, Target, View};
 use crate::ids::AppointmentId;
 use crate::personal::Personal;
@@ -30,10 +30,7 @@ impl Command for NoteAppointment {
 
     fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
         let (booking, by) = party(view, self.appointment)?;
-        let author = match by {
-            Side::Client => booking.terms.client,
-            Side::Provider => booking.terms.provider_account,
-        };
+        let author = booking.terms.author(by);
         let notes = self.notes.clone().map(|notes| Personal::of(author, notes));
         view.decide::<Appointment>(self.appointment, AppointmentCommand::Note { by, notes })?;
         Ok(stands(self.appointment, booking))

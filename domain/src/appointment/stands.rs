@@ -3,8 +3,10 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::guest::by_link;
 use super::{Appointment, AppointmentCommand, Booking, Side, Status, Terms};
 use crate::account::signed_in;
+use crate::actor::Actor;
 use crate::agenda::{Agenda, AgendaCommand};
 use crate::command::{Stop, View};
 use crate::hours::Zone;
@@ -42,6 +44,9 @@ pub(super) fn party<'a>(
     view: &View<'a>,
     appointment: AppointmentId,
 ) -> Result<(&'a Booking, Side), Stop> {
+    if let Actor::Guest { id, appointment: theirs } = view.actor() {
+        return Ok((by_link(view, appointment, *id, *theirs)?, Side::Client));
+    }
     let account = signed_in(view.actor())?;
     let booking = view.load::<Appointment>(appointment)?.booked()?;
     let side = booking.side_of(account).ok_or(Refusal::NotFound("appointment"))?;
@@ -99,6 +104,7 @@ pub(super) fn stands(appointment: AppointmentId, booking: &Booking) -> Appointme
         provider,
         provider_account: _,
         client: _,
+        guest_locale: _,
         contact: _,
         measure,
         service_name,

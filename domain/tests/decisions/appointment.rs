@@ -80,7 +80,7 @@ fn a_booking_takes_the_slot_and_writes_the_appointment_in_one_partition() {
         panic!("{history:?}")
     };
     assert_eq!((*at, *status), (slot, Status::Pending));
-    assert_eq!((terms.provider, terms.client), (shop.id, account));
+    assert_eq!((terms.provider, terms.client), (shop.id, account.into()));
     assert_eq!(Some(terms.provider_account), shop.owner.account());
     assert_eq!(terms.contact.known().unwrap().email.as_str(), "ana@example.com");
     assert_eq!(terms.contact.subject(), account.into());

@@ -11,7 +11,7 @@ use domain::account::{AccountEvent, DeactivatedBy};
 use domain::actor::Role;
 use domain::agenda::AgendaEvent;
 use domain::aggregate::StreamId;
-use domain::appointment::{AppointmentEvent, Contact, Parties, Side, Status, Terms};
+use domain::appointment::{AppointmentEvent, Client, Contact, Parties, Side, Status, Terms};
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
 use domain::ids::{
@@ -165,7 +165,8 @@ fn terms() -> Box<Terms> {
     Box::new(Terms {
         provider: provider(),
         provider_account: account(),
-        client: account(),
+        client: Client::Account(account()),
+        guest_locale: None,
         contact: Personal::of(account(), contact),
         measure: measure(),
         service_name: Personal::of(account(), "Corte".parse().unwrap()),
@@ -176,7 +177,11 @@ fn terms() -> Box<Terms> {
 }
 
 fn parties() -> Parties {
-    Parties { provider: provider(), provider_account: account(), client: account() }
+    Parties {
+        provider: provider(),
+        provider_account: account(),
+        client: Client::Account(account()),
+    }
 }
 
 fn later() -> Instant {
@@ -295,6 +300,7 @@ fn one_of_each() -> Vec<Event> {
             slot,
             status: Status::Pending,
             answer_by: None,
+            by: Side::Client,
         }
         .into(),
         AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
@@ -335,6 +341,7 @@ fn one_of_each() -> Vec<Event> {
             notes: Some(Personal::of(account(), "Chega sempre atrasado".parse().unwrap())),
         }
         .into(),
+        AppointmentEvent::GuestErased { parties: parties(), slot }.into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::erasure::{EraseError, Eraser, Outcome};
+use super::guests::{self, GuestLetter};
 use super::{TakenJob, Task, housekeeping, photos};
 use crate::mail::templates::{Letter, Recipient};
 use crate::mail::{MailError, Mailer};
@@ -123,6 +124,21 @@ impl Worker {
                 self.eraser.executor.execute(command, origin).await?;
                 Ok(Outcome::Complete)
             }
+            Task::GuestMail { guest, appointment, news } => {
+                let Some(mail) = guests::letter(&self.log, guest, appointment, news).await? else {
+                    tracing::debug!(job = %job.id, "job {} has nothing to say to anybody any more", job.id);
+                    return Ok(Outcome::Complete);
+                };
+                let GuestLetter { letter, to, about, link } = mail;
+                let link = format!("{}{link}", self.public_url);
+                self.mailer.send(job.id, &to, &letter.render_about(&to, &link, &about)).await?;
+                Ok(Outcome::Complete)
+            }
+            Task::PurgeGuest { guest, appointment, number } => {
+                let stores = (&self.log, &*self.mailer);
+                let whom = (guest, appointment, number);
+                Ok(guests::purge(&self.eraser, stores, whom, job.id).await?)
+            }
             Task::PurgeAccount { account } => {
                 let stores = (&self.log, &*self.mailer, &self.files);
                 Ok(self.eraser.run(stores, account, job.id).await?)
@@ -197,6 +213,8 @@ impl Worker {
             },
             Task::DeletePhoto { .. }
             | Task::ExpireAppointment { .. }
+            | Task::GuestMail { .. }
+            | Task::PurgeGuest { .. }
             | Task::PurgeAccount { .. } => return Ok(None),
         };
         Ok(to.map(|to| (letter, to, link)))

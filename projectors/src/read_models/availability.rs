@@ -216,7 +216,8 @@ fn moved(event: &AppointmentEvent) -> (ProviderId, [Option<Span>; 2]) {
         | AppointmentEvent::AppointmentExpired { parties, slot }
         | AppointmentEvent::AppointmentCompleted { parties, slot, .. }
         | AppointmentEvent::AppointmentMissed { parties, slot, .. }
-        | AppointmentEvent::AppointmentNoted { parties, slot, .. } => {
+        | AppointmentEvent::AppointmentNoted { parties, slot, .. }
+        | AppointmentEvent::GuestErased { parties, slot } => {
             (parties.provider, [Some(*slot), None])
         }
         AppointmentEvent::AppointmentRescheduled { parties, from, to, .. } => {

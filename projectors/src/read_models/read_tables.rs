@@ -234,7 +234,7 @@ fn session(event: &SessionEvent, at: Instant) -> SessionChange {
 
 fn appointment(event: &AppointmentEvent) -> AppointmentChange {
     match event {
-        AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by: _ } => {
+        AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by: _, by: _ } => {
             AppointmentChange::Booked(Box::new(NewAppointment {
                 provider: terms.provider,
                 provider_account: terms.provider_account,
@@ -278,6 +278,7 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
         AppointmentEvent::AppointmentNoted { parties: _, slot: _, by: _, notes: _ } => {
             AppointmentChange::Touched
         }
+        AppointmentEvent::GuestErased { parties: _, slot: _ } => AppointmentChange::GuestErased,
     }
 }
 
@@ -285,6 +286,6 @@ fn status_changed(status: Status, reason: Option<&Personal<Note>>) -> Appointmen
     AppointmentChange::StatusChanged {
         status,
         reason: reason.and_then(Personal::known).cloned(),
-        reason_by: reason.map(|reason| AccountId::trusted(reason.subject().uuid())),
+        reason_by: reason.map(Personal::subject),
     }
 }
