@@ -97,6 +97,7 @@ pub const KEYS: &[Key] = &[
     key("PONTUAL_LIMIT_REGISTRATION", Some("3/h"), Kind::Text),
     key("PONTUAL_LIMIT_PASSWORD_RESET", Some("3/h"), Kind::Text),
     key("PONTUAL_LIMIT_REFRESH", Some("60/min"), Kind::Text),
+    key("PONTUAL_LIMIT_GUEST_BOOKING", Some("10/h"), Kind::Text),
     key("PONTUAL_LOG", Some("info"), Kind::Text),
     key("PONTUAL_LOG_FORMAT", Some("text"), Kind::Text),
 ];
@@ -321,6 +322,7 @@ struct Raw {
     limit_registration: String,
     limit_password_reset: String,
     limit_refresh: String,
+    limit_guest_booking: String,
     verifying_keys: Option<String>,
     admin_password: Option<SecretString>,
     log: String,
@@ -797,6 +799,7 @@ fn limits(raw: &Raw) -> Result<Quotas, ConfigError> {
         registration: quota("PONTUAL_LIMIT_REGISTRATION", &raw.limit_registration)?,
         password_reset: quota("PONTUAL_LIMIT_PASSWORD_RESET", &raw.limit_password_reset)?,
         refresh: quota("PONTUAL_LIMIT_REFRESH", &raw.limit_refresh)?,
+        guest_booking: quota("PONTUAL_LIMIT_GUEST_BOOKING", &raw.limit_guest_booking)?,
     })
 }
 

@@ -1,21 +1,24 @@
-//! Booking, and what becomes of it: confirmed, declined, cancelled, moved.
+//! Booking, and what becomes of it: confirmed, declined, cancelled, moved, completed, missed; and what each side notes.
 
 use axum::extract::State;
 use axum::response::IntoResponse;
 use chrono::SecondsFormat;
 use domain::Instant;
 use domain::appointment::{
-    Appointment, AppointmentStands, BookAppointment, CancelAppointment, ConfirmAppointment,
-    DeclineAppointment, RescheduleAppointment, Status,
+    Appointment, AppointmentStands, BookAppointment, BookForGuest, CancelAppointment,
+    CompleteAppointment, ConfirmAppointment, Contact, DeclineAppointment, MarkNoShow,
+    NoteAppointment, RescheduleAppointment, Status,
 };
 use domain::hours::Zone;
 use domain::ids::{AppointmentId, ProviderId, ServiceId};
+use domain::locale::Locale;
 use domain::money::Money;
-use domain::text::{Note, ServiceName};
+use domain::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
 use http::StatusCode;
 use http::header::LOCATION;
-use http_kit::auth::SignedIn;
+use http_kit::auth::{MaybeSignedIn, SignedIn};
 use http_kit::extract::{Json, Path, Submission, Timestamp};
+use http_kit::limits::Rule;
 use http_kit::problem::CommandProblems;
 use http_kit::{Kind, Problem, schema};
 use serde::{Deserialize, Serialize};
@@ -23,6 +26,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::guest::GUEST_APPOINTMENT;
 use crate::{CommandState, Receipt, unreadable};
 
 pub(crate) fn routes() -> OpenApiRouter<CommandState> {
@@ -30,6 +34,7 @@ pub(crate) fn routes() -> OpenApiRouter<CommandState> {
         .routes(routes!(book))
         .routes(routes!(change_status))
         .routes(routes!(reschedule))
+        .routes(routes!(note))
         .routes(routes!(cancel))
 }
 
@@ -51,6 +56,25 @@ struct Booking {
     /// What the provider should know.
     #[schema(value_type = Option<String>, max_length = 2000)]
     notes: Option<Note>,
+    /// For whom, if that is somebody without an account: oneself, not signed in, where the provider allows guests; or, by
+    /// the provider, anybody.
+    contact: Option<GuestContact>,
+}
+
+/// Somebody without an account. A link that manages the appointment is mailed to them.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Ana Souza", "email": "ana@example.com", "phone": "+55 11 91234-5678"}))]
+struct GuestContact {
+    #[schema(value_type = String, min_length = 2, max_length = 255)]
+    name: PersonName,
+    #[schema(value_type = String, format = Email, max_length = 254)]
+    email: EmailAddress,
+    #[schema(value_type = Option<String>, min_length = 3, max_length = 20)]
+    phone: Option<Phone>,
+    /// The language of mails to them: `pt-BR` or `en`; that of `Accept-Language` unless given.
+    #[schema(value_type = Option<String>, example = "pt-BR")]
+    locale: Option<Locale>,
 }
 
 /// An appointment as it stands.
@@ -64,10 +88,10 @@ struct Booking {
     "local_start": "2026-03-02T10:00:00-03:00", "time_zone": "America/Sao_Paulo",
     "price": {"amount_minor": 12000, "currency": "BRL"},
 }))]
-struct Stands {
+pub(crate) struct Stands {
     #[schema(value_type = String, format = Uuid)]
     id: AppointmentId,
-    /// `pending`, `confirmed`, `declined` or `cancelled`.
+    /// `pending`, `confirmed`, `declined`, `cancelled`, `completed`, `no_show` or `expired`.
     #[schema(value_type = String)]
     status: Status,
     #[schema(value_type = String, format = Uuid)]
@@ -127,7 +151,7 @@ impl From<AppointmentStands> for Stands {
     }
 }
 
-async fn answer(
+pub(crate) async fn answer(
     api: &CommandState,
     (mut outcome, receipt): (AppointmentStands, Receipt),
 ) -> Result<(Receipt, Json<Stands>), Problem> {
@@ -142,12 +166,13 @@ async fn answer(
     Ok((receipt.of::<Appointment>(id), Json(outcome.into())))
 }
 
-/// Book a service for oneself.
+/// Book a service for oneself, or for a guest.
 ///
-/// A slot that is taken is a `409 slot-taken` with the nearest free `alternatives`.
+/// With a `contact` it is for somebody without an account: oneself, without a token, where the provider's policy has
+/// `guests`; or, by the provider, anybody, and then it is confirmed at once. A slot that is taken is a `409 slot-taken` with the nearest free `alternatives`.
 #[utoipa::path(
     post, path = "/api/appointments", operation_id = "BookAppointment", tag = "appointments",
-    security(("bearer" = [])),
+    security(("bearer" = []), ()),
     request_body = Booking,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses(
@@ -162,14 +187,31 @@ async fn answer(
 )]
 async fn book(
     State(api): State<CommandState>,
-    SignedIn(actor): SignedIn,
+    MaybeSignedIn(actor): MaybeSignedIn,
     Submission { body: Json(body), sent }: Submission<Json<Booking>>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Booking { provider_id, service_id, start, notes } = body;
-    let command =
+    let Booking { provider_id, service_id, start, notes, contact } = body;
+    let booking =
         BookAppointment { provider: provider_id, service: service_id, start: start.0, notes };
-    let done = api.execute(actor, sent, command).await?;
-    let location = [(LOCATION, format!("/api/appointments/{}", done.0.appointment))];
+    let is_guest = contact.is_some() && actor.account().is_none();
+    let done = match contact {
+        None => api.execute(actor, sent, booking).await?,
+        Some(GuestContact { name, email, phone, locale }) => {
+            if is_guest {
+                api.limits.address(Rule::GuestBooking, sent.origin.ip).await?;
+                api.limits.account(Rule::GuestBooking, email.as_str()).await?;
+            }
+            let locale = locale.unwrap_or(sent.origin.locale);
+            let contact = Contact { name, email, phone };
+            api.execute(actor, sent, BookForGuest { booking, contact, locale }).await?
+        }
+    };
+    let location = if is_guest {
+        GUEST_APPOINTMENT.to_owned()
+    } else {
+        format!("/api/appointments/{}", done.0.appointment)
+    };
+    let location = [(LOCATION, location)];
     let (receipt, body) = answer(&api, done).await?;
     Ok((StatusCode::CREATED, receipt, location, body))
 }
@@ -180,7 +222,7 @@ async fn book(
 #[schema(as = AppointmentStatusChange, example = json!({"status": "declined", "reason": "Closed that week."}))]
 struct StatusChange {
     status: WantedStatus,
-    /// Why; not with `confirmed`.
+    /// Why; only with `declined` and `cancelled`.
     #[schema(value_type = Option<String>, max_length = 2000)]
     reason: Option<Note>,
 }
@@ -196,9 +238,15 @@ enum WantedStatus {
     Declined,
     /// By either side.
     Cancelled,
+    /// By the provider, once it has ended.
+    Completed,
+    /// By the provider, once it has begun.
+    NoShow,
 }
 
-/// Confirm, decline or cancel an appointment.
+/// Confirm, decline or cancel an appointment, or say whether the client came.
+///
+/// `completed` and `no_show` can be set right, one to the other, for seven days after the first of them.
 #[utoipa::path(
     put, path = "/api/appointments/{id}/status", operation_id = "ChangeAppointmentStatus",
     tag = "appointments", security(("bearer" = [])),
@@ -222,7 +270,13 @@ async fn change_status(
         (WantedStatus::Confirmed, None) => {
             api.execute(actor, sent, ConfirmAppointment { appointment }).await?
         }
-        (WantedStatus::Confirmed, Some(_)) => {
+        (WantedStatus::Completed, None) => {
+            api.execute(actor, sent, CompleteAppointment { appointment }).await?
+        }
+        (WantedStatus::NoShow, None) => {
+            api.execute(actor, sent, MarkNoShow { appointment }).await?
+        }
+        (WantedStatus::Confirmed | WantedStatus::Completed | WantedStatus::NoShow, Some(_)) => {
             let detail = "is not a field of this request";
             return Err(Problem::field(Kind::InvalidInput, "/reason", detail));
         }
@@ -240,10 +294,10 @@ async fn change_status(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AppointmentMove, example = json!({"start": "2026-03-03T13:00:00Z"}))]
-struct Move {
+pub(crate) struct Move {
     /// RFC 3339, with any offset.
     #[schema(value_type = String, format = DateTime)]
-    start: Timestamp,
+    pub(crate) start: Timestamp,
 }
 
 /// Move an appointment to another start, keeping its id and history.
@@ -269,13 +323,47 @@ async fn reschedule(
     answer(&api, done).await
 }
 
+/// What one notes for oneself.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AppointmentNotes, example = json!({"notes": "Likes it short at the back."}))]
+struct Notes {
+    /// `null` or left out: none any more.
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    notes: Option<Note>,
+}
+
+/// Note something about an appointment for oneself, in place of what one noted before.
+///
+/// Either side has notes of its own, which the other never sees.
+#[utoipa::path(
+    put, path = "/api/appointments/{id}/notes", operation_id = "NoteAppointment",
+    tag = "appointments", security(("bearer" = [])),
+    request_body = Notes,
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
+    responses((status = 200, body = Stands), CommandProblems),
+)]
+async fn note(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Path(appointment): Path<AppointmentId>,
+    Submission { body: Json(Notes { notes }), sent }: Submission<Json<Notes>>,
+) -> Result<impl IntoResponse, Problem> {
+    let done = api.execute(actor, sent, NoteAppointment { appointment, notes }).await?;
+    answer(&api, done).await
+}
+
 /// Why it is called off.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AppointmentCancellation, example = json!({"reason": "I am ill."}))]
-struct Cancellation {
+pub(crate) struct Cancellation {
     #[schema(value_type = Option<String>, max_length = 2000)]
-    reason: Option<Note>,
+    pub(crate) reason: Option<Note>,
 }
 
 /// Call an appointment off, from either side.

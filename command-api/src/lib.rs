@@ -30,11 +30,11 @@ use http_kit::extract::{IdempotencyKey, Sent};
 use http_kit::files::Files;
 use http_kit::headers::{At, IDEMPOTENT_REPLAYED, Tag};
 use http_kit::limits::Limits;
-use http_kit::links::{EMAIL_CHANGE, EMAIL_CONFIRM};
+use http_kit::links::{EMAIL_CHANGE, EMAIL_CONFIRM, GUEST_LINK, PONTUAL_GUEST};
 use http_kit::problem::{InvalidField, ProblemDocument};
 use http_kit::refresh::{REFRESH_TOKEN, RefreshKey};
 use http_kit::{Kind, Problem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -43,6 +43,7 @@ use crate::pictures::Pictures;
 mod account;
 mod appointment;
 mod auth;
+mod guest;
 mod notification_feed;
 mod passwords;
 mod photo;
@@ -74,6 +75,7 @@ pub struct Parts {
 /// What links, refresh tokens and cookies are made with.
 struct Keys {
     confirm: [u8; 32],
+    guest: [u8; 32],
     change: [u8; 32],
     reset: ResetKey,
     refresh: RefreshKey,
@@ -84,6 +86,7 @@ impl Keys {
     fn new(log: &EventLog, public_url: &str, origins: &[HeaderValue]) -> Self {
         Self {
             confirm: log.derive_key(EMAIL_CONFIRM),
+            guest: log.derive_key(GUEST_LINK),
             change: log.derive_key(EMAIL_CHANGE),
             reset: ResetKey::new(log.derive_key(ResetKey::LABEL)),
             refresh: RefreshKey::new(log.derive_key(REFRESH_TOKEN)),
@@ -270,6 +273,9 @@ impl Modify for Bearer {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let token = "The token of the link that was mailed to a guest";
+        let guest = ApiKeyValue::with_description(PONTUAL_GUEST.as_str(), token);
+        components.add_security_scheme("guest", SecurityScheme::ApiKey(ApiKey::Header(guest)));
     }
 }
 
@@ -291,6 +297,7 @@ fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
         .merge(provider::routes())
         .merge(service::routes())
         .merge(appointment::routes())
+        .merge(guest::routes())
         .merge(notification_feed::routes())
         .merge(photo::routes(pictures))
 }
@@ -323,7 +330,7 @@ mod tests {
                 assert_eq!(open, getting_in, "{name}");
             }
         }
-        assert_eq!(names.len(), 37);
+        assert_eq!(names.len(), 41);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

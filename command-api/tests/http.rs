@@ -576,6 +576,13 @@ async fn bad_input_gets_a_problem_never_a_500_and_changes_nothing() {
             json!({"provider_id": shop, "start": TOMORROW_10, "client_id": shop}),
             422,
         ),
+        (
+            "POST",
+            "/api/appointments",
+            json!({"provider_id": shop, "start": TOMORROW_10, "contact": {"name": "Gil Guest"}}),
+            422,
+        ),
+        ("DELETE", "/api/guest/appointment", json!({}), 401),
         ("PUT", "/api/appointments/x/status", json!({"status": "confirmed"}), 400),
         ("DELETE", "/api/appointments/%00", json!({}), 400),
     ] {
@@ -583,7 +590,8 @@ async fn bad_input_gets_a_problem_never_a_500_and_changes_nothing() {
     }
     let status = format!("/api/appointments/{booked}/status");
     for body in [
-        json!({"status": "completed"}),
+        json!({"status": "expired"}),
+        json!({"status": "no_show", "reason": "because"}),
         json!({"status": "pending"}),
         json!({"status": 1}),
         json!({"status": "confirmed", "reason": "because"}),
@@ -698,4 +706,58 @@ async fn signing_in_and_registering_are_limited_by_address() {
         assert_eq!(answer.status, StatusCode::ACCEPTED);
     }
     api.post("/api/auth/register", None, registration(3)).await.is(429, "too-many-requests");
+}
+
+#[tokio::test]
+async fn the_provider_says_whether_the_client_came_and_sets_it_right_for_a_week() {
+    let api = Api::start().await;
+    let (ana, shop) = api.shop("ana").await;
+    let eva = api.client("eva@example.com").await;
+    let booked = api.book(&eva, &shop, TOMORROW_10).await;
+    let path = format!("/api/appointments/{}/status", booked.body["id"].as_str().unwrap());
+    let confirmed = api.put(&path, Some(&ana), json!({"status": "confirmed"})).await;
+    assert_eq!(confirmed.status, StatusCode::OK, "{}", confirmed.body);
+    // Signed in anew each time: tokens live for minutes.
+    let said = async |now: &str, status: &str| {
+        api.clock.set(now.parse().unwrap());
+        let credentials = json!({"email": "ana@example.com", "password": "correct horse"});
+        let session = api.post("/api/auth/login", None, credentials).await;
+        let token = session.body["access_token"].as_str().unwrap();
+        api.put(&path, Some(token), json!({"status": status})).await
+    };
+    said("2026-03-03T12:59:59Z", "no_show").await.is(409, "not-yet");
+    let missed = said("2026-03-03T13:00:00Z", "no_show").await;
+    assert_eq!((missed.status, &missed.body["status"]), (StatusCode::OK, &json!("no_show")));
+    let early = said("2026-03-03T13:30:00Z", "completed").await;
+    early.is(409, "not-yet");
+    assert_eq!(early.body["from"], "2026-03-03T14:00:00Z");
+    let came = said("2026-03-03T14:00:00Z", "completed").await;
+    assert_eq!((came.status, &came.body["status"]), (StatusCode::OK, &json!("completed")));
+    assert_eq!(came.headers["etag"], "\"v4\"");
+    said("2026-03-04T14:00:00Z", "cancelled").await.is(409, "wrong-status");
+    let over = said("2026-03-10T13:00:00Z", "no_show").await;
+    over.is(409, "correction-over");
+    assert_eq!(over.body["until"], "2026-03-10T13:00:00Z");
+}
+
+#[tokio::test]
+async fn what_nobody_answered_in_time_cannot_be_answered_later() {
+    let api = Api::start().await;
+    let (ana, shop) = api.shop("ana").await;
+    let eva = api.client("eva@example.com").await;
+    let policy = |minutes: u32| {
+        json!({"minimum_notice_minutes": 0, "horizon_days": 30, "cancellation_window_minutes": 0,
+               "confirmation": "manual", "answer_within_minutes": minutes})
+    };
+    for wrong in [0, 4, 43_201] {
+        api.put("/api/providers/policy", Some(&ana), policy(wrong)).await.is(422, "invalid-input");
+    }
+    let set = api.put("/api/providers/policy", Some(&ana), policy(5)).await;
+    assert_eq!(set.status, StatusCode::OK, "{}", set.body);
+    let booked = api.book(&eva, &shop, TOMORROW_10).await;
+    let path = format!("/api/appointments/{}/status", booked.body["id"].as_str().unwrap());
+    api.clock.set("2026-03-02T12:05:00Z".parse().unwrap());
+    let late = api.put(&path, Some(&ana), json!({ "status": "confirmed" })).await;
+    late.is(409, "wrong-status");
+    assert_eq!(late.body["current_status"], "expired");
 }

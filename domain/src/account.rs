@@ -597,7 +597,7 @@ pub(crate) fn in_good_standing(view: &View<'_>) -> Result<(), Stop> {
 pub(crate) fn is_admin(view: &View<'_>) -> Result<bool, Stop> {
     match view.actor() {
         Actor::System(_) => Ok(true),
-        Actor::Anonymous => Ok(false),
+        Actor::Anonymous | Actor::Guest { .. } => Ok(false),
         Actor::Account { id, roles } => Ok(roles.contains(&Role::Admin)
             && view.consult::<Account>(*id)?.roles.contains(&Role::Admin)),
     }
@@ -606,7 +606,7 @@ pub(crate) fn is_admin(view: &View<'_>) -> Result<bool, Stop> {
 /// An administrator, or Pontual itself.
 fn admin_only(view: &View<'_>) -> Result<(), Stop> {
     match view.actor() {
-        Actor::Anonymous => Err(Refusal::SignInRequired.into()),
+        Actor::Anonymous | Actor::Guest { .. } => Err(Refusal::SignInRequired.into()),
         Actor::System(_) | Actor::Account { .. } if is_admin(view)? => Ok(()),
         Actor::System(_) | Actor::Account { .. } => Err(Refusal::Forbidden.into()),
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::AccountId;
+use crate::ids::{AccountId, AppointmentId, GuestId, SubjectId};
 
 /// What an account may be (K5). A person can be several at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +42,13 @@ pub enum Actor {
         /// The roles in its token.
         roles: Vec<Role>,
     },
+    /// Somebody without an account who came by the link to their one appointment (K18).
+    Guest {
+        /// Who.
+        id: GuestId,
+        /// Which appointment the link is for.
+        appointment: AppointmentId,
+    },
     /// Pontual itself: a reactor or a job, by name.
     System(&'static str),
 }
@@ -51,6 +58,15 @@ impl Actor {
     pub fn account(&self) -> Option<AccountId> {
         match self {
             Self::Account { id, .. } => Some(*id),
+            Self::Anonymous | Self::Guest { .. } | Self::System(_) => None,
+        }
+    }
+
+    /// Whose personal data it is where a command comes from, if that is somebody we know.
+    pub fn subject(&self) -> Option<SubjectId> {
+        match self {
+            Self::Account { id, .. } => Some((*id).into()),
+            Self::Guest { id, .. } => Some((*id).into()),
             Self::Anonymous | Self::System(_) => None,
         }
     }
@@ -59,15 +75,16 @@ impl Actor {
     pub fn has(&self, role: Role) -> bool {
         match self {
             Self::Account { roles, .. } => roles.contains(&role),
-            Self::Anonymous | Self::System(_) => false,
+            Self::Anonymous | Self::Guest { .. } | Self::System(_) => false,
         }
     }
 
-    /// As in an event's metadata: `account:<id>`, `system:<name>` or `anonymous`.
+    /// As in an event's metadata: `account:<id>`, `guest:<id>`, `system:<name>` or `anonymous`.
     pub fn label(&self) -> String {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
             Self::Account { id, .. } => format!("account:{id}"),
+            Self::Guest { id, .. } => format!("guest:{id}"),
             Self::System(name) => format!("system:{name}"),
         }
     }

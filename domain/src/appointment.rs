@@ -3,34 +3,49 @@
 //! Booking reads the provider, decides on the agenda of each UTC day it touches, and appends to the
 //! agendas and the new appointment in one request that requires the provider unchanged. Two people can
 //! race for a slot on two machines: one is booked, the other is refused with the nearest free starts.
+//!
+//! A booking that waits for the provider and gets no answer expires: at its start, or when the policy's time to answer is
+//! over. One that took place is completed, or missed; which of the two can be set right for seven days. Neither gives its
+//! slot back. Notes that a side makes for itself are events too, and nobody else's.
+//!
+//! A guest has no account (K18): somebody who left name and address, where the provider allows that, or whom the provider
+//! books for. They are a subject of their own, known by that one appointment, and manage it by the link that is mailed.
+//!
+//! The commands stand beside this file: `book`, `guest`, `reschedule`, `cancel`, `answer`, `expire`, `attend`, `note`. What they
+//! share is in `stands` (whose an appointment is) and `place` (whether a slot is free).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod answer;
+mod attend;
+mod book;
+mod cancel;
+mod expire;
+mod guest;
+mod note;
+mod place;
+mod reschedule;
+mod stands;
 
-use chrono::{Days, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{self, Account, signed_in};
-use crate::actor::Actor;
-use crate::agenda::{Agenda, AgendaCommand, Occupation, Taking};
-use crate::aggregate::{Aggregate, Context, StreamId, StreamKind, aggregate};
-use crate::command::{Command, Stop, Target, View};
+pub use self::answer::{ConfirmAppointment, DeclineAppointment};
+pub use self::attend::{CORRECTION_DAYS, CompleteAppointment, MarkNoShow};
+pub use self::book::{BookAppointment, BookForGuest};
+pub use self::cancel::CancelAppointment;
+pub use self::expire::ExpireAppointment;
+pub use self::guest::{EraseGuest, GUEST_LINK_DAYS, guest_link_ends};
+pub use self::note::NoteAppointment;
+pub use self::place::ALTERNATIVES;
+pub use self::reschedule::RescheduleAppointment;
+pub use self::stands::AppointmentStands;
+use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
 use crate::hours::{Confirmation, Zone};
-use crate::ids::{AccountId, AgendaId, AppointmentId, Id, ProviderId, ServiceId};
+use crate::ids::{AccountId, AppointmentId, GuestId, ProviderId, SubjectId};
+use crate::locale::Locale;
 use crate::money::Money;
 use crate::personal::Personal;
-use crate::provider::{Provider, Service};
-use crate::slots::{Measure, Schedule, Span, Taken, shifted, utc_days_around};
+use crate::slots::{Measure, Span};
 use crate::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
 use crate::{Instant, Refusal};
-
-/// How many free starts a refusal names.
-pub const ALTERNATIVES: usize = 5;
-
-/// How many local days on each side of the wanted one are searched for them at once.
-const ALTERNATIVE_DAYS: u64 = 2;
-
-/// How many days further on they are searched for, if those have none: whoever works on Saturdays alone has some too.
-const ALTERNATIVE_DAYS_MAX: u64 = 28;
 
 /// An appointment's history, folded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +63,31 @@ pub struct Booking {
     pub slot: Span,
     /// Its status.
     pub status: Status,
+    /// When it expires if the provider has not answered; `None` is at its start.
+    pub answer_by: Option<Instant>,
+    /// Until when it can be set right whether the client came; `None` until it was said.
+    pub correctable_until: Option<Instant>,
+    /// What each side noted for itself alone.
+    pub private_notes: PrivateNotes,
+}
+
+/// What each side of an appointment noted for itself: the other side never sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PrivateNotes {
+    /// The client's.
+    pub client: Option<Personal<Note>>,
+    /// The provider's.
+    pub provider: Option<Personal<Note>>,
+}
+
+impl PrivateNotes {
+    /// Those of a side.
+    pub fn of(&self, side: Side) -> Option<&Personal<Note>> {
+        match side {
+            Side::Client => self.client.as_ref(),
+            Side::Provider => self.provider.as_ref(),
+        }
+    }
 }
 
 /// What was agreed when an appointment was booked; a reschedule changes none of it.
@@ -57,8 +97,11 @@ pub struct Terms {
     pub provider: ProviderId,
     /// Whose shop that is.
     pub provider_account: AccountId,
-    /// Who booked.
-    pub client: AccountId,
+    /// Who booked, or was booked for.
+    pub client: Client,
+    /// The language mails to a guest are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_locale: Option<Locale>,
     /// The client's name and address at that time (`S3-77`).
     pub contact: Personal<Contact>,
     /// The service's measure at that time.
@@ -99,6 +142,12 @@ pub enum Status {
     Declined,
     /// Either side called it off.
     Cancelled,
+    /// It took place.
+    Completed,
+    /// The client did not come.
+    NoShow,
+    /// The provider did not answer in time.
+    Expired,
 }
 
 impl Status {
@@ -109,26 +158,38 @@ impl Status {
             Self::Confirmed => "confirmed",
             Self::Declined => "declined",
             Self::Cancelled => "cancelled",
+            Self::Completed => "completed",
+            Self::NoShow => "no_show",
+            Self::Expired => "expired",
         }
     }
 
-    /// Whether it holds its slot.
+    /// Whether it is still to take place: it can be moved and called off.
     pub const fn is_live(self) -> bool {
         match self {
             Self::Pending | Self::Confirmed => true,
-            Self::Declined | Self::Cancelled => false,
+            Self::Declined | Self::Cancelled | Self::Completed | Self::NoShow | Self::Expired => {
+                false
+            }
         }
     }
 }
 
 /// Which side did something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// The client.
+    #[default]
     Client,
     /// The provider.
     Provider,
+}
+
+impl Side {
+    fn is_client(&self) -> bool {
+        *self == Self::Client
+    }
 }
 
 /// What can be asked of an appointment.
@@ -142,6 +203,10 @@ pub enum AppointmentCommand {
         slot: Span,
         /// Whether it waits for the provider.
         confirmation: Confirmation,
+        /// Until when, if not until it starts.
+        answer_by: Option<Instant>,
+        /// Who does.
+        by: Side,
     },
     /// Say yes.
     Confirm,
@@ -162,7 +227,24 @@ pub enum AppointmentCommand {
         to: Span,
         /// Whether it waits for the provider again.
         confirmation: Confirmation,
+        /// Until when it waits, if not until it starts.
+        answer_by: Option<Instant>,
     },
+    /// Let it expire, if the provider's time to answer is over.
+    Expire,
+    /// Say that it took place.
+    Complete,
+    /// Say that the client did not come.
+    MarkNoShow,
+    /// Note something for one side alone, in place of what it noted before.
+    Note {
+        /// For which.
+        by: Side,
+        /// What.
+        notes: Option<Personal<Note>>,
+    },
+    /// Forget the guest, and call it off if it is still to come.
+    EraseGuest,
 }
 
 /// What happened to an appointment.
@@ -176,6 +258,12 @@ pub enum AppointmentEvent {
         slot: Span,
         /// Pending, or confirmed at once by the provider's policy.
         status: Status,
+        /// Where it is pending: when it expires unanswered, if before it starts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer_by: Option<Instant>,
+        /// Who booked: the client, or the provider on a guest's behalf.
+        #[serde(default, skip_serializing_if = "Side::is_client")]
+        by: Side,
     },
     /// The provider said yes.
     AppointmentConfirmed {
@@ -218,6 +306,53 @@ pub enum AppointmentEvent {
         by: Side,
         /// Where it stands now.
         status: Status,
+        /// Where it is pending: when it expires unanswered, if before it starts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer_by: Option<Instant>,
+    },
+    /// The provider did not answer in time.
+    AppointmentExpired {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it would have been.
+        slot: Span,
+    },
+    /// It took place.
+    AppointmentCompleted {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it was.
+        slot: Span,
+        /// Until when that can be set right.
+        correctable_until: Instant,
+    },
+    /// The client did not come.
+    AppointmentMissed {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it was.
+        slot: Span,
+        /// Until when that can be set right.
+        correctable_until: Instant,
+    },
+    /// One side noted something for itself alone: only that side may see it.
+    AppointmentNoted {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it is.
+        slot: Span,
+        /// Whose notes.
+        by: Side,
+        /// What they are now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        notes: Option<Personal<Note>>,
+    },
+    /// The guest whose appointment it is was erased: their data key is gone with this event.
+    GuestErased {
+        /// Whose appointment.
+        parties: Parties,
+        /// When it is, or would have been.
+        slot: Span,
     },
 }
 
@@ -228,8 +363,54 @@ pub struct Parties {
     pub provider: ProviderId,
     /// Whose shop that is.
     pub provider_account: AccountId,
-    /// Who booked.
-    pub client: AccountId,
+    /// Who booked, or was booked for.
+    pub client: Client,
+}
+
+/// Whose appointment it is besides the provider's: an account's, or a guest's (K18). An account is written as its bare id,
+/// as before there were guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Client {
+    /// Somebody with an account.
+    Account(AccountId),
+    /// Somebody without one, known by this one appointment.
+    Guest {
+        /// Who.
+        guest: GuestId,
+    },
+}
+
+impl Client {
+    /// The account, if it is one.
+    pub const fn account(self) -> Option<AccountId> {
+        match self {
+            Self::Account(account) => Some(account),
+            Self::Guest { .. } => None,
+        }
+    }
+
+    /// The guest, if it is one.
+    pub const fn guest(self) -> Option<GuestId> {
+        match self {
+            Self::Account(_) => None,
+            Self::Guest { guest } => Some(guest),
+        }
+    }
+
+    /// Whose personal data theirs is.
+    pub fn subject(self) -> SubjectId {
+        match self {
+            Self::Account(account) => account.into(),
+            Self::Guest { guest } => guest.into(),
+        }
+    }
+}
+
+impl From<AccountId> for Client {
+    fn from(account: AccountId) -> Self {
+        Self::Account(account)
+    }
 }
 
 aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
@@ -238,16 +419,29 @@ aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
     AppointmentDeclined = "1",
     AppointmentCancelled = "1",
     AppointmentRescheduled = "1",
+    AppointmentExpired = "1",
+    AppointmentCompleted = "1",
+    AppointmentMissed = "1",
+    AppointmentNoted = "1",
+    GuestErased = "1",
 });
 
 impl Parties {
     /// Whether an account is one of them.
     pub fn include(&self, account: AccountId) -> bool {
-        [self.client, self.provider_account].contains(&account)
+        self.client == Client::Account(account) || self.provider_account == account
     }
 }
 
 impl Terms {
+    /// Whose data it is what a side writes.
+    fn author(&self, side: Side) -> SubjectId {
+        match side {
+            Side::Client => self.client.subject(),
+            Side::Provider => self.provider_account.into(),
+        }
+    }
+
     /// Whom it concerns.
     pub fn parties(&self) -> Parties {
         Parties {
@@ -261,7 +455,7 @@ impl Terms {
 impl Booking {
     /// The side an account is on, if it is a party.
     pub fn side_of(&self, account: AccountId) -> Option<Side> {
-        if account == self.terms.client {
+        if self.terms.client == Client::Account(account) {
             Some(Side::Client)
         } else if account == self.terms.provider_account {
             Some(Side::Provider)
@@ -270,13 +464,28 @@ impl Booking {
         }
     }
 
-    fn live(&self, wanted: &'static str) -> Result<(), Refusal> {
-        if self.status.is_live() {
-            Ok(())
-        } else {
-            Err(Refusal::WrongStatus { status: self.status.as_str(), wanted })
+    /// When it expires unanswered, while it waits for the provider.
+    pub fn unanswered_until(&self) -> Option<Instant> {
+        let pending = self.status == Status::Pending;
+        pending.then(|| self.answer_by.unwrap_or(self.slot.start))
+    }
+
+    /// Where it stands at an instant: what nobody answered in time is over before anybody has said so.
+    fn status_at(&self, now: Instant) -> Status {
+        match self.unanswered_until() {
+            Some(until) if now >= until => Status::Expired,
+            Some(_) | None => self.status,
         }
     }
+
+    fn live(&self, wanted: &'static str, now: Instant) -> Result<(), Refusal> {
+        let status = self.status_at(now);
+        if status.is_live() { Ok(()) } else { Err(wrong(status, wanted)) }
+    }
+}
+
+const fn wrong(status: Status, wanted: &'static str) -> Refusal {
+    Refusal::WrongStatus { status: status.as_str(), wanted }
 }
 
 impl AppointmentEvent {
@@ -287,7 +496,32 @@ impl AppointmentEvent {
             Self::AppointmentConfirmed { parties, .. }
             | Self::AppointmentDeclined { parties, .. }
             | Self::AppointmentCancelled { parties, .. }
-            | Self::AppointmentRescheduled { parties, .. } => *parties,
+            | Self::AppointmentRescheduled { parties, .. }
+            | Self::AppointmentExpired { parties, .. }
+            | Self::AppointmentCompleted { parties, .. }
+            | Self::AppointmentMissed { parties, .. }
+            | Self::AppointmentNoted { parties, .. }
+            | Self::GuestErased { parties, .. } => *parties,
+        }
+    }
+
+    /// When the appointment expires if the provider does not answer, where it waits for that from this event on.
+    pub fn unanswered_until(&self) -> Option<Instant> {
+        match self {
+            Self::AppointmentBooked { slot, status: Status::Pending, answer_by, .. }
+            | Self::AppointmentRescheduled {
+                to: slot, status: Status::Pending, answer_by, ..
+            } => Some(answer_by.unwrap_or(slot.start)),
+            Self::AppointmentBooked { .. }
+            | Self::AppointmentRescheduled { .. }
+            | Self::AppointmentConfirmed { .. }
+            | Self::AppointmentDeclined { .. }
+            | Self::AppointmentCancelled { .. }
+            | Self::AppointmentExpired { .. }
+            | Self::AppointmentCompleted { .. }
+            | Self::AppointmentMissed { .. }
+            | Self::AppointmentNoted { .. }
+            | Self::GuestErased { .. } => None,
         }
     }
 }
@@ -306,42 +540,48 @@ impl Aggregate for Appointment {
     fn decide(
         &self,
         command: AppointmentCommand,
-        _: &Context,
+        context: &Context,
     ) -> Result<Vec<AppointmentEvent>, Refusal> {
-        if let AppointmentCommand::Book { terms, slot, confirmation } = command {
+        if let AppointmentCommand::Book { terms, slot, confirmation, answer_by, by } = command {
             // Its id comes from the command's: an earlier one, whose answer is no longer kept, has begun it.
             if self.booking.is_some() {
                 return Err(Refusal::KeySpent);
             }
             let status = first_status(confirmation);
-            return Ok(vec![AppointmentEvent::AppointmentBooked { terms, slot, status }]);
+            let answer_by = answer_by.filter(|_| status == Status::Pending);
+            return Ok(vec![AppointmentEvent::AppointmentBooked {
+                terms,
+                slot,
+                status,
+                answer_by,
+                by,
+            }]);
         }
+        let now = context.now;
         let booking = self.booked()?;
         let (parties, slot) = (booking.terms.parties(), booking.slot);
         Ok(match command {
             AppointmentCommand::Book { .. } => return Err(Refusal::KeySpent),
             AppointmentCommand::Confirm if booking.status == Status::Confirmed => Vec::new(),
             AppointmentCommand::Confirm => {
-                booking.live("confirmed")?;
+                booking.live("confirmed", now)?;
                 vec![AppointmentEvent::AppointmentConfirmed { parties, slot }]
             }
             AppointmentCommand::Decline(_) if booking.status == Status::Declined => Vec::new(),
             AppointmentCommand::Decline(reason) => {
-                if booking.status != Status::Pending {
-                    return Err(Refusal::WrongStatus {
-                        status: booking.status.as_str(),
-                        wanted: "declined",
-                    });
+                let status = booking.status_at(now);
+                if status != Status::Pending {
+                    return Err(wrong(status, "declined"));
                 }
                 vec![AppointmentEvent::AppointmentDeclined { parties, slot, reason }]
             }
             AppointmentCommand::Cancel { .. } if booking.status == Status::Cancelled => Vec::new(),
             AppointmentCommand::Cancel { by, reason } => {
-                booking.live("cancelled")?;
+                booking.live("cancelled", now)?;
                 vec![AppointmentEvent::AppointmentCancelled { parties, slot, by, reason }]
             }
-            AppointmentCommand::Reschedule { by, to, confirmation } => {
-                booking.live("rescheduled")?;
+            AppointmentCommand::Reschedule { by, to, confirmation, answer_by } => {
+                booking.live("rescheduled", now)?;
                 if to == slot {
                     return Ok(Vec::new());
                 }
@@ -357,15 +597,55 @@ impl Aggregate for Appointment {
                     to,
                     by,
                     status,
+                    answer_by: answer_by.filter(|_| status == Status::Pending),
                 }]
+            }
+            AppointmentCommand::Expire => match booking.unanswered_until() {
+                Some(until) if now >= until => {
+                    vec![AppointmentEvent::AppointmentExpired { parties, slot }]
+                }
+                Some(_) | None => Vec::new(),
+            },
+            AppointmentCommand::Complete if booking.status == Status::Completed => Vec::new(),
+            AppointmentCommand::Complete => {
+                let correctable_until = attend::correctable(booking, "completed", slot.end, now)?;
+                vec![AppointmentEvent::AppointmentCompleted { parties, slot, correctable_until }]
+            }
+            AppointmentCommand::MarkNoShow if booking.status == Status::NoShow => Vec::new(),
+            AppointmentCommand::MarkNoShow => {
+                let correctable_until = attend::correctable(booking, "no_show", slot.start, now)?;
+                vec![AppointmentEvent::AppointmentMissed { parties, slot, correctable_until }]
+            }
+            AppointmentCommand::Note { by, notes } => {
+                if booking.private_notes.of(by) == notes.as_ref() {
+                    return Ok(Vec::new());
+                }
+                vec![AppointmentEvent::AppointmentNoted { parties, slot, by, notes }]
+            }
+            AppointmentCommand::EraseGuest => {
+                let to_come = slot.start > now && booking.status_at(now).is_live();
+                let called_off = to_come.then_some(AppointmentEvent::AppointmentCancelled {
+                    parties,
+                    slot,
+                    by: Side::Client,
+                    reason: None,
+                });
+                let erased = AppointmentEvent::GuestErased { parties, slot };
+                called_off.into_iter().chain([erased]).collect()
             }
         })
     }
 
     fn evolve(&mut self, event: &AppointmentEvent) {
-        if let AppointmentEvent::AppointmentBooked { terms, slot, status } = event {
-            self.booking =
-                Some(Booking { terms: terms.as_ref().clone(), slot: *slot, status: *status });
+        if let AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by, .. } = event {
+            self.booking = Some(Booking {
+                terms: terms.as_ref().clone(),
+                slot: *slot,
+                status: *status,
+                answer_by: *answer_by,
+                correctable_until: None,
+                private_notes: PrivateNotes::default(),
+            });
             return;
         }
         let Some(booking) = &mut self.booking else { return };
@@ -374,9 +654,28 @@ impl Aggregate for Appointment {
             AppointmentEvent::AppointmentConfirmed { .. } => booking.status = Status::Confirmed,
             AppointmentEvent::AppointmentDeclined { .. } => booking.status = Status::Declined,
             AppointmentEvent::AppointmentCancelled { .. } => booking.status = Status::Cancelled,
-            AppointmentEvent::AppointmentRescheduled { to, status, .. } => {
+            AppointmentEvent::AppointmentRescheduled { to, status, answer_by, .. } => {
                 booking.slot = *to;
                 booking.status = *status;
+                booking.answer_by = *answer_by;
+            }
+            AppointmentEvent::AppointmentExpired { .. } => booking.status = Status::Expired,
+            AppointmentEvent::AppointmentCompleted { correctable_until, .. } => {
+                booking.status = Status::Completed;
+                booking.correctable_until = Some(*correctable_until);
+            }
+            AppointmentEvent::AppointmentMissed { correctable_until, .. } => {
+                booking.status = Status::NoShow;
+                booking.correctable_until = Some(*correctable_until);
+            }
+            AppointmentEvent::AppointmentNoted { by, notes, .. } => match by {
+                Side::Client => booking.private_notes.client.clone_from(notes),
+                Side::Provider => booking.private_notes.provider.clone_from(notes),
+            },
+            AppointmentEvent::GuestErased { .. } => {
+                booking.terms.contact = Personal::Erased(booking.terms.client.subject());
+                booking.terms.client_notes = None;
+                booking.private_notes.client = None;
             }
         }
     }
@@ -387,488 +686,4 @@ const fn first_status(confirmation: Confirmation) -> Status {
         Confirmation::Automatic => Status::Confirmed,
         Confirmation::Manual => Status::Pending,
     }
-}
-
-/// Book a service at an instant, for the actor.
-#[derive(Debug, Clone)]
-pub struct BookAppointment {
-    /// With whom.
-    pub provider: ProviderId,
-    /// What; `None` where the provider offers just one service.
-    pub service: Option<ServiceId>,
-    /// When it starts.
-    pub start: Instant,
-    /// What the client wants the provider to know.
-    pub notes: Option<Note>,
-}
-
-/// An appointment as its answer names it: nothing personal.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AppointmentStands {
-    /// Which.
-    pub appointment: AppointmentId,
-    /// With whom.
-    pub provider: ProviderId,
-    /// What.
-    pub service: ServiceId,
-    /// The service's name. It is not stored with the answer, so a repeated one lacks it: the appointment has it.
-    #[serde(skip)]
-    pub service_name: Option<ServiceName>,
-    /// When.
-    pub slot: Span,
-    /// The provider's zone.
-    pub zone: Zone,
-    /// What it costs.
-    pub price: Option<Money>,
-    /// Where it stands.
-    pub status: Status,
-}
-
-impl Command for BookAppointment {
-    const NAME: &'static str = "BookAppointment";
-    type Outcome = AppointmentStands;
-
-    fn target(&self, _: &View<'_>) -> Target {
-        Target::stream::<Provider>(self.provider)
-    }
-
-    fn queue(&self) -> Option<StreamId> {
-        Some(StreamId::of::<Agenda>(AgendaId::of(self.provider, self.start.date_naive())))
-    }
-
-    fn reads(&self) -> Vec<StreamId> {
-        let day = AgendaId::of(self.provider, self.start.date_naive());
-        vec![StreamId::of::<Provider>(self.provider), StreamId::of::<Agenda>(day)]
-    }
-
-    /// Whoever is signed in with a confirmed address, but the provider's own owner.
-    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        let client = signed_in(view.actor())?;
-        view.consult::<Account>(client)?.may_act()?;
-        if view.load::<Provider>(self.provider)?.open()?.account == client {
-            return Err(Refusal::OwnAppointment.into());
-        }
-        Ok(())
-    }
-
-    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let client = signed_in(view.actor())?;
-        let profile = view.consult::<Account>(client)?.may_act()?;
-        let provider = view.load::<Provider>(self.provider)?;
-        let shop = provider.open()?;
-        let service = wanted_service(provider, self.service)?;
-        let measure = service.measure();
-        let slot = bookable(&provider.schedule, &measure, self.start, view.now())?;
-
-        let appointment: AppointmentId = view.mint().id(self.provider.slot(), 0);
-        for day in measure.buffered(slot).utc_days() {
-            let taking = Taking { provider: self.provider, day, appointment, slot, measure };
-            take(view, provider, &measure, AgendaCommand::TakeSlot(taking), None)?;
-        }
-        let contact = Contact {
-            name: profile.name.known().ok_or(Refusal::NotFound("account"))?.clone(),
-            email: profile.email.known().ok_or(Refusal::NotFound("account"))?.clone(),
-            phone: profile.phone.as_ref().and_then(Personal::known).cloned(),
-        };
-        let price = provider.price_of(service);
-        let service_name = service.name.known().ok_or(Refusal::NotFound("provider"))?;
-        let terms = Box::new(Terms {
-            provider: self.provider,
-            provider_account: shop.account,
-            client,
-            contact: Personal::of(client, contact),
-            measure,
-            service_name: Personal::of(shop.account, service_name.clone()),
-            zone: provider.schedule.zone,
-            price,
-            client_notes: self.notes.clone().map(|notes| Personal::of(client, notes)),
-        });
-        let confirmation = provider.schedule.policy.confirmation;
-        view.decide::<Appointment>(
-            appointment,
-            AppointmentCommand::Book { terms, slot, confirmation },
-        )?;
-        Ok(AppointmentStands {
-            appointment,
-            provider: self.provider,
-            service: service.id,
-            service_name: Some(service_name.clone()),
-            slot,
-            zone: provider.schedule.zone,
-            price,
-            status: first_status(confirmation),
-        })
-    }
-}
-
-/// Move an appointment to another start, keeping its id, its history and what was agreed (K19).
-#[derive(Debug, Clone)]
-pub struct RescheduleAppointment {
-    /// Which.
-    pub appointment: AppointmentId,
-    /// When it is to start.
-    pub start: Instant,
-}
-
-impl Command for RescheduleAppointment {
-    const NAME: &'static str = "RescheduleAppointment";
-    type Outcome = AppointmentStands;
-
-    fn target(&self, _: &View<'_>) -> Target {
-        Target::stream::<Appointment>(self.appointment)
-    }
-
-    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        party(view, self.appointment).map(drop)
-    }
-
-    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let (booking, by) = party(view, self.appointment)?;
-        booking.live("rescheduled")?;
-        let terms = &booking.terms;
-        let provider = view.load::<Provider>(terms.provider)?;
-        provider.open()?;
-        let mut outcome = stands(self.appointment, booking);
-        if self.start == booking.slot.start {
-            return Ok(outcome);
-        }
-        in_window(provider, booking, by, view.now())?;
-        let slot = bookable(&provider.schedule, &terms.measure, self.start, view.now())?;
-        let days = |slot| terms.measure.buffered(slot).utc_days();
-        let (old, new) = (days(booking.slot), days(slot));
-        for day in old.iter().chain(&new).copied().collect::<BTreeSet<_>>() {
-            let (provider_id, appointment) = (terms.provider, self.appointment);
-            let command = if new.contains(&day) {
-                let taking = Taking {
-                    provider: provider_id,
-                    day,
-                    appointment,
-                    slot,
-                    measure: terms.measure,
-                };
-                AgendaCommand::MoveSlot(taking)
-            } else {
-                AgendaCommand::FreeSlot { provider: provider_id, day, appointment }
-            };
-            take(view, provider, &terms.measure, command, Some((appointment, booking.slot.start)))?;
-        }
-        let confirmation = provider.schedule.policy.confirmation;
-        let events = view.decide::<Appointment>(
-            self.appointment,
-            AppointmentCommand::Reschedule { by, to: slot, confirmation },
-        )?;
-        outcome.slot = slot;
-        if let Some(AppointmentEvent::AppointmentRescheduled { status, .. }) = events.first() {
-            outcome.status = *status;
-        }
-        Ok(outcome)
-    }
-}
-
-/// Call an appointment off, from either side.
-#[derive(Debug, Clone)]
-pub struct CancelAppointment {
-    /// Which.
-    pub appointment: AppointmentId,
-    /// Why.
-    pub reason: Option<Note>,
-}
-
-impl Command for CancelAppointment {
-    const NAME: &'static str = "CancelAppointment";
-    type Outcome = AppointmentStands;
-
-    fn target(&self, _: &View<'_>) -> Target {
-        Target::stream::<Appointment>(self.appointment)
-    }
-
-    /// Its parties; and Pontual itself, for a party that was erased.
-    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        canceller(view, self.appointment).map(drop)
-    }
-
-    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let (booking, by) = canceller(view, self.appointment)?;
-        if booking.status.is_live() && view.actor().account().is_some() {
-            let provider = view.consult::<Provider>(booking.terms.provider)?;
-            in_window(provider, booking, by, view.now())?;
-        }
-        let author =
-            if by == Side::Client { booking.terms.client } else { booking.terms.provider_account };
-        let reason = self.reason.clone().map(|reason| Personal::of(author, reason));
-        let command = AppointmentCommand::Cancel { by, reason };
-        end(view, self.appointment, booking, command, Status::Cancelled)
-    }
-}
-
-/// Say yes to a pending appointment.
-#[derive(Debug, Clone)]
-pub struct ConfirmAppointment {
-    /// Which.
-    pub appointment: AppointmentId,
-}
-
-impl Command for ConfirmAppointment {
-    const NAME: &'static str = "ConfirmAppointment";
-    type Outcome = AppointmentStands;
-
-    fn target(&self, _: &View<'_>) -> Target {
-        Target::stream::<Appointment>(self.appointment)
-    }
-
-    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        providers_side(view, self.appointment).map(drop)
-    }
-
-    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let booking = providers_side(view, self.appointment)?;
-        view.decide::<Appointment>(self.appointment, AppointmentCommand::Confirm)?;
-        Ok(AppointmentStands { status: Status::Confirmed, ..stands(self.appointment, booking) })
-    }
-}
-
-/// Say no to a pending appointment.
-#[derive(Debug, Clone)]
-pub struct DeclineAppointment {
-    /// Which.
-    pub appointment: AppointmentId,
-    /// Why.
-    pub reason: Option<Note>,
-}
-
-impl Command for DeclineAppointment {
-    const NAME: &'static str = "DeclineAppointment";
-    type Outcome = AppointmentStands;
-
-    fn target(&self, _: &View<'_>) -> Target {
-        Target::stream::<Appointment>(self.appointment)
-    }
-
-    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        providers_side(view, self.appointment).map(drop)
-    }
-
-    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let booking = providers_side(view, self.appointment)?;
-        let author = booking.terms.provider_account;
-        let reason = self.reason.clone().map(|reason| Personal::of(author, reason));
-        end(view, self.appointment, booking, AppointmentCommand::Decline(reason), Status::Declined)
-    }
-}
-
-/// The booking and the actor's side of it. Whoever is no party is told that there is no such appointment.
-fn party<'a>(view: &View<'a>, appointment: AppointmentId) -> Result<(&'a Booking, Side), Stop> {
-    let account = signed_in(view.actor())?;
-    let booking = view.load::<Appointment>(appointment)?.booked()?;
-    let side = booking.side_of(account).ok_or(Refusal::NotFound("appointment"))?;
-    Ok((booking, side))
-}
-
-/// The booking, and the side that calls it off: the actor's, or that of a party who was erased and cannot any more.
-fn canceller<'a>(view: &View<'a>, appointment: AppointmentId) -> Result<(&'a Booking, Side), Stop> {
-    match view.actor() {
-        Actor::Anonymous | Actor::Account { .. } => party(view, appointment),
-        Actor::System(_) => {
-            let booking = view.load::<Appointment>(appointment)?.booked()?;
-            let Parties { provider: _, provider_account, client } = booking.terms.parties();
-            for (account, side) in [(client, Side::Client), (provider_account, Side::Provider)] {
-                if view.consult::<Account>(account)?.status == account::Status::Erased {
-                    return Ok((booking, side));
-                }
-            }
-            Err(Refusal::Forbidden.into())
-        }
-    }
-}
-
-/// The booking, for its provider; the client is told that this is not theirs to do.
-fn providers_side<'a>(view: &View<'a>, appointment: AppointmentId) -> Result<&'a Booking, Stop> {
-    match party(view, appointment)? {
-        (booking, Side::Provider) => Ok(booking),
-        (_, Side::Client) => Err(Refusal::Forbidden.into()),
-    }
-}
-
-/// Ends a live appointment and frees what it holds; on an ended one the aggregate alone decides.
-fn end(
-    view: &View<'_>,
-    appointment: AppointmentId,
-    booking: &Booking,
-    command: AppointmentCommand,
-    status: Status,
-) -> Result<AppointmentStands, Stop> {
-    let events = view.decide::<Appointment>(appointment, command)?;
-    if !events.is_empty() {
-        let provider = booking.terms.provider;
-        for day in booking.terms.measure.buffered(booking.slot).utc_days() {
-            let free = AgendaCommand::FreeSlot { provider, day, appointment };
-            view.decide::<Agenda>(AgendaId::of(provider, day), free)?;
-        }
-    }
-    Ok(AppointmentStands { status, ..stands(appointment, booking) })
-}
-
-fn stands(appointment: AppointmentId, booking: &Booking) -> AppointmentStands {
-    let Terms {
-        provider,
-        provider_account: _,
-        client: _,
-        contact: _,
-        measure,
-        service_name,
-        zone,
-        price,
-        client_notes: _,
-    } = &booking.terms;
-    AppointmentStands {
-        appointment,
-        provider: *provider,
-        service: measure.service,
-        service_name: service_name.known().cloned(),
-        slot: booking.slot,
-        zone: *zone,
-        price: *price,
-        status: booking.status,
-    }
-}
-
-fn wanted_service(provider: &Provider, wanted: Option<ServiceId>) -> Result<&Service, Refusal> {
-    match wanted {
-        Some(id) => provider.service(id),
-        None if provider.services.len() == 1 => {
-            provider.services.values().next().ok_or(Refusal::NotFound("service"))
-        }
-        None => Err(Refusal::NotFound("service")),
-    }
-}
-
-/// The slot that starts then, if time, notice, horizon and hours allow it.
-fn bookable(
-    schedule: &Schedule,
-    measure: &Measure,
-    start: Instant,
-    now: Instant,
-) -> Result<Span, Refusal> {
-    let policy = &schedule.policy;
-    if start <= now {
-        return Err(Refusal::SlotInPast);
-    }
-    if start < schedule.earliest(now) {
-        return Err(Refusal::NoticeTooShort { notice_minutes: policy.minimum_notice_minutes });
-    }
-    if schedule.local_day(start) > schedule.last_day(now) {
-        return Err(Refusal::BeyondHorizon { horizon_days: policy.horizon_days });
-    }
-    if !schedule.allows(measure, start) {
-        return Err(Refusal::OutsideHours);
-    }
-    Ok(measure.slot_at(start))
-}
-
-/// Until when the client may change it; the provider may until the end of time.
-fn in_window(
-    provider: &Provider,
-    booking: &Booking,
-    by: Side,
-    now: Instant,
-) -> Result<(), Refusal> {
-    let window_minutes = provider.schedule.policy.cancellation_window_minutes;
-    let until = shifted(booking.slot.start, -TimeDelta::minutes(i64::from(window_minutes)));
-    match by {
-        Side::Client if now >= until => Err(Refusal::TooLate { window_minutes }),
-        Side::Client | Side::Provider => Ok(()),
-    }
-}
-
-/// Decides one agenda's command; a slot that is taken is refused with the nearest free starts.
-fn take(
-    view: &View<'_>,
-    provider: &Provider,
-    measure: &Measure,
-    command: AgendaCommand,
-    mover: Option<(AppointmentId, Instant)>,
-) -> Result<(), Stop> {
-    let (provider_id, day, start) = match &command {
-        AgendaCommand::TakeSlot(taking) | AgendaCommand::MoveSlot(taking) => {
-            (taking.provider, taking.day, Some(taking.slot.start))
-        }
-        AgendaCommand::FreeSlot { provider, day, .. } => (*provider, *day, None),
-    };
-    let decided = view.decide::<Agenda>(AgendaId::of(provider_id, day), command);
-    match (decided, start) {
-        (Err(Stop::Refused(Refusal::SlotTaken { .. })), Some(start)) => {
-            let alternatives = alternatives(view, provider_id, provider, measure, start, mover)?;
-            Err(Refusal::SlotTaken { alternatives }.into())
-        }
-        (decided, _) => decided.map(drop),
-    }
-}
-
-/// The free starts nearest to the wanted one, nearest first. For an appointment that moves, what it holds is
-/// free, but the time it already has is no alternative.
-fn alternatives(
-    view: &View<'_>,
-    provider_id: ProviderId,
-    provider: &Provider,
-    measure: &Measure,
-    wanted: Instant,
-    mover: Option<(AppointmentId, Instant)>,
-) -> Result<Vec<Instant>, Stop> {
-    let middle = provider.schedule.local_day(wanted);
-    let first = middle.checked_sub_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
-    let last = middle.checked_add_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
-    let furthest = last.checked_add_days(Days::new(ALTERNATIVE_DAYS_MAX)).unwrap_or(last);
-    let free = |days: Vec<NaiveDate>| {
-        free_starts(view, provider_id, provider, measure, &days, mover.map(|(moves, _)| moves))
-    };
-    let other = |start: &Instant| *start != wanted && mover.is_none_or(|(_, own)| *start != own);
-    let mut starts = free(first.iter_days().take_while(|day| *day <= last).collect())?;
-    starts.retain(other);
-    if starts.is_empty() {
-        starts = free(last.iter_days().skip(1).take_while(|day| *day <= furthest).collect())?;
-        starts.retain(other);
-    }
-    starts.sort_by_key(|start| ((*start - wanted).abs(), *start));
-    starts.truncate(ALTERNATIVES);
-    Ok(starts)
-}
-
-/// The free starts of these local days. What `moves` holds is free.
-fn free_starts(
-    view: &View<'_>,
-    provider_id: ProviderId,
-    provider: &Provider,
-    measure: &Measure,
-    days: &[NaiveDate],
-    moves: Option<AppointmentId>,
-) -> Result<Vec<Instant>, Stop> {
-    let schedule = &provider.schedule;
-    let mut agendas: BTreeMap<NaiveDate, Vec<Taken>> = BTreeMap::new();
-    let mut missing = false;
-    for utc_day in days.iter().flat_map(|day| utc_days_around(schedule.zone, *day)) {
-        if agendas.contains_key(&utc_day) {
-            continue;
-        }
-        match view.consult::<Agenda>(AgendaId::of(provider_id, utc_day)) {
-            Ok(agenda) => {
-                let taken = |o: &Occupation| match moves {
-                    Some(appointment) => o.taken_without(appointment),
-                    None => Some(o.taken()),
-                };
-                agendas.insert(utc_day, agenda.occupations.iter().filter_map(taken).collect());
-            }
-            // Ask for all of them before stopping, so that one round trip brings them.
-            Err(Stop::Missing) => missing = true,
-            Err(refused) => return Err(refused),
-        }
-    }
-    if missing {
-        return Err(Stop::Missing);
-    }
-    let taken: Vec<Taken> = agendas.into_values().flatten().collect();
-    Ok(days
-        .iter()
-        .flat_map(|day| schedule.free(measure, *day, &taken, view.now()))
-        .map(|slot| slot.start)
-        .collect())
 }

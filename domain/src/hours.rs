@@ -265,6 +265,13 @@ pub struct Policy {
     pub cancellation_window_minutes: u32,
     /// Whether bookings wait for the provider.
     pub confirmation: Confirmation,
+    /// A booking that waits for the provider expires this long after it was made; where there is no such limit, at its
+    /// start. Never later than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_within_minutes: Option<u32>,
+    /// Whether people without an account may book by name and address (K18).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guests: bool,
 }
 
 impl Policy {
@@ -275,6 +282,8 @@ impl Policy {
             horizon_days: 365,
             cancellation_window_minutes: 0,
             confirmation: Confirmation::Manual,
+            answer_within_minutes: None,
+            guests: false,
         }
     }
 }
@@ -292,20 +301,29 @@ struct RawPolicy {
     horizon_days: u32,
     cancellation_window_minutes: u32,
     confirmation: Confirmation,
+    answer_within_minutes: Option<u32>,
+    #[serde(default)]
+    guests: bool,
 }
 
 impl TryFrom<RawPolicy> for Policy {
     type Error = InvalidHours;
     fn try_from(raw: RawPolicy) -> Result<Self, InvalidHours> {
         const YEAR_MINUTES: u32 = 366 * 24 * 60;
+        const MONTH_MINUTES: u32 = 30 * 24 * 60;
         within("minimum_notice_minutes", raw.minimum_notice_minutes, 0, YEAR_MINUTES)?;
         within("horizon_days", raw.horizon_days, 1, 730)?;
         within("cancellation_window_minutes", raw.cancellation_window_minutes, 0, YEAR_MINUTES)?;
+        if let Some(minutes) = raw.answer_within_minutes {
+            within("answer_within_minutes", minutes, 5, MONTH_MINUTES)?;
+        }
         Ok(Self {
             minimum_notice_minutes: raw.minimum_notice_minutes,
             horizon_days: raw.horizon_days,
             cancellation_window_minutes: raw.cancellation_window_minutes,
             confirmation: raw.confirmation,
+            answer_within_minutes: raw.answer_within_minutes,
+            guests: raw.guests,
         })
     }
 }

@@ -93,6 +93,18 @@ pub enum Refusal {
         /// The window.
         window_minutes: u32,
     },
+    /// It cannot be said yet: the appointment has not begun, or not ended.
+    #[error("it cannot be said before {from}")]
+    NotYet {
+        /// From when on it can.
+        from: Instant,
+    },
+    /// It was said whether the client came, and the time to set that right is over.
+    #[error("it could be set right until {until}")]
+    CorrectionOver {
+        /// Until when it could.
+        until: Instant,
+    },
     /// The appointment's status does not allow it.
     #[error("an appointment that is {status} cannot be {wanted}")]
     WrongStatus {

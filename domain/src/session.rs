@@ -446,7 +446,7 @@ fn pontual(view: &View<'_>, _: SessionId) -> Result<(), Stop> {
     match view.actor() {
         Actor::System(_) => Ok(()),
         Actor::Anonymous => Err(Refusal::SignInRequired.into()),
-        Actor::Account { .. } => Err(Refusal::Forbidden.into()),
+        Actor::Account { .. } | Actor::Guest { .. } => Err(Refusal::Forbidden.into()),
     }
 }
 

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use domain::actor::Actor;
 use domain::aggregate::{StreamId, StreamKind, Version};
 use domain::command::{self, Changes, ClaimKey, Command, Facts, Loaded, Stop, Target, View};
-use domain::ids::{Mint, SubjectId};
+use domain::ids::Mint;
 use domain::position::PositionToken;
 use domain::{Instant, Refusal};
 use serde::{Deserialize, Serialize};
@@ -511,7 +511,7 @@ impl<'a, C: Command> Run<'a, C> {
             Actor::Account { roles, .. } => {
                 roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(",")
             }
-            Actor::Anonymous | Actor::System(_) => String::new(),
+            Actor::Anonymous | Actor::Guest { .. } | Actor::System(_) => String::new(),
         };
         Append {
             command: CommandRow { id: self.id, fingerprint: self.fingerprint, result },
@@ -526,7 +526,7 @@ impl<'a, C: Command> Run<'a, C> {
                 origin: String::new(),
             },
             origin: OpenedOrigin { ip: *ip, user_agent: user_agent.clone() },
-            origin_of: actor.account().map(SubjectId::from).or(origin_of),
+            origin_of: actor.subject().or(origin_of),
             streams: appends
                 .into_iter()
                 .map(|(stream, (expected, events))| StreamAppend { stream, expected, events })

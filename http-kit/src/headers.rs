@@ -16,6 +16,7 @@ use http::{HeaderMap, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::cookies::PONTUAL_CSRF;
+use crate::links::PONTUAL_GUEST;
 use crate::problem::{Kind, Problem};
 
 /// Where in the log what a command did stands.
@@ -83,6 +84,7 @@ pub(crate) fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
             HeaderName::from_static("traceparent"),
             PONTUAL_AFTER,
             PONTUAL_CSRF,
+            PONTUAL_GUEST,
         ])
         .expose_headers([
             PONTUAL_POSITION,

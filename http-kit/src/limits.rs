@@ -102,12 +102,20 @@ pub enum Rule {
     PasswordReset,
     /// Exchanging a refresh token.
     Refresh,
+    /// Booking without an account.
+    GuestBooking,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::General, Self::SignIn, Self::Registration, Self::PasswordReset, Self::Refresh];
+    pub const ALL: [Self; 6] = [
+        Self::General,
+        Self::SignIn,
+        Self::Registration,
+        Self::PasswordReset,
+        Self::Refresh,
+        Self::GuestBooking,
+    ];
 
     /// Its name for an address, as in the `RateLimit` headers.
     pub const fn name(self) -> &'static str {
@@ -117,6 +125,7 @@ impl Rule {
             Self::Registration => "registration",
             Self::PasswordReset => "password-reset",
             Self::Refresh => "refresh",
+            Self::GuestBooking => "guest-booking",
         }
     }
 
@@ -128,6 +137,7 @@ impl Rule {
             Self::Registration => "registration-account",
             Self::PasswordReset => "password-reset-account",
             Self::Refresh => "refresh-account",
+            Self::GuestBooking => "guest-booking-account",
         }
     }
 }
@@ -188,6 +198,8 @@ pub struct Quotas {
     pub password_reset: Quota,
     /// Refreshes, of an address and of an account.
     pub refresh: Quota,
+    /// Bookings without an account, of an address and for an email address.
+    pub guest_booking: Quota,
 }
 
 impl Quotas {
@@ -199,6 +211,7 @@ impl Quotas {
         registration: Quota::per_hour(3),
         password_reset: Quota::per_hour(3),
         refresh: Quota::per_minute(60),
+        guest_booking: Quota::per_hour(10),
     };
 }
 
@@ -293,6 +306,7 @@ impl Limits {
             Rule::Registration => self.quotas.registration,
             Rule::PasswordReset => self.quotas.password_reset,
             Rule::Refresh => self.quotas.refresh,
+            Rule::GuestBooking => self.quotas.guest_booking,
         }
     }
 

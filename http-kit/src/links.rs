@@ -7,19 +7,25 @@
 //! | confirm an address | account, MAC | as long as the account; confirming twice changes nothing |
 //! | change the address | account and request, MAC | until it is confirmed, or another change is asked for |
 //! | reset the password | account and request, MAC | once, for 2 hours, until password or address change |
+//! | manage a guest's appointment | appointment and guest, MAC | until 30 days after its end, or the guest is erased |
 //!
 //! For example `<account id>.<MAC>`, both base64url, confirms an address; the MAC is HMAC-SHA-256. The mail
 //! renderer makes the token when it sends, the route checks it. Whether a request still stands the account
 //! knows; of a reset the token's hash is kept besides ([`ResetKey::hash`]). Nothing else is stored, so a crash loses
 //! nothing.
 
+use axum::extract::FromRequestParts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::account::ResetKey;
-use domain::ids::{AccountId, ChangeId, Id, ResetId};
+use domain::ids::{AccountId, AppointmentId, ChangeId, GuestId, Id, ResetId};
 use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderName;
+use http::request::Parts;
 use sha2::Sha256;
 use uuid::Uuid;
+
+use crate::{Kind, Problem};
 
 /// The label of the key that confirms addresses.
 pub const EMAIL_CONFIRM: &str = "email-confirm";
@@ -99,6 +105,45 @@ impl std::fmt::Debug for PresentedReset {
     }
 }
 
+/// The label of the key that lets guests in.
+pub const GUEST_LINK: &str = "guest-link";
+
+/// The header that carries the token of a guest's link. A link has it behind `#`: no server writes it down.
+pub const PONTUAL_GUEST: HeaderName = HeaderName::from_static("pontual-guest");
+
+/// The token that lets a guest manage their one appointment.
+pub fn guest_token(key: &[u8; 32], appointment: AppointmentId, guest: GuestId) -> String {
+    let ids = [appointment.uuid(), guest.uuid()];
+    write(&ids, &mac(key, &ids, GUEST_LINK).finalize().into_bytes())
+}
+
+/// The token of a guest's link, as it was sent; not printed. Without one the request is `401 sign-in-required`.
+pub struct GuestToken(String);
+
+impl GuestToken {
+    /// The guest and their appointment, if we made the token. Whether it still leads there the appointment knows.
+    pub fn guest(&self, key: &[u8; 32]) -> Result<(GuestId, AppointmentId), Problem> {
+        let read = || {
+            let (ids, tag) = read(&self.0)?;
+            // Compared in constant time.
+            mac(key, &ids, GUEST_LINK).verify_slice(&tag).ok()?;
+            let [appointment, guest] = ids;
+            Some((GuestId::try_from(guest).ok()?, AppointmentId::try_from(appointment).ok()?))
+        };
+        read().ok_or_else(|| Kind::InvalidLink.into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for GuestToken {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let token = parts.headers.get(PONTUAL_GUEST).ok_or(Kind::SignInRequired)?;
+        let token = token.to_str().map_err(|_| Kind::InvalidLink)?;
+        Ok(Self(token.to_owned()))
+    }
+}
+
 /// `<ids>.<tag>`, both base64url.
 fn write(ids: &[Uuid], tag: &[u8]) -> String {
     let ids: Vec<u8> = ids.iter().flat_map(Uuid::as_bytes).copied().collect();
@@ -170,6 +215,20 @@ mod tests {
             let other = change_token(&key, account(a), change(c));
             let mixed = format!("{}.{tag}", other.split_once('.').unwrap().0);
             assert_eq!(confirmed_change(&key, &mixed), None);
+        }
+
+        let guest = |n| Mint::new([n; 32]).id::<GuestId>(slot, 0);
+        let appointment = |n| Mint::new([n; 32]).id::<AppointmentId>(slot, 0);
+        let token = guest_token(&key, appointment(1), guest(1));
+        let theirs = |token: &str, key| GuestToken(token.to_owned()).guest(key).ok();
+        assert_eq!(theirs(&token, &key), Some((guest(1), appointment(1))));
+        assert_eq!(theirs(&token, &[2; 32]), None);
+        assert_eq!(theirs(&change_token(&key, account(1), change(1)), &key), None);
+        let tag = token.split_once('.').unwrap().1;
+        for (a, g) in [(2, 1), (1, 2)] {
+            let other = guest_token(&key, appointment(a), guest(g));
+            let mixed = format!("{}.{tag}", other.split_once('.').unwrap().0);
+            assert_eq!(theirs(&mixed, &key), None);
         }
 
         let resets = ResetKey::new(key);

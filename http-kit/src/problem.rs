@@ -164,6 +164,14 @@ kinds! {
     TooLate = "too-late", CONFLICT,
         "Tarde demais" / "Too late",
         "O prazo para alterar este agendamento terminou." / "The time to change this appointment has passed.";
+    /// The appointment has not begun, or not ended.
+    NotYet = "not-yet", CONFLICT,
+        "Ainda não" / "Not yet",
+        "Isto só pode ser dito depois do início ou do fim do agendamento." / "This can only be said once the appointment has begun, or ended.";
+    /// The time to set right whether the client came is over.
+    CorrectionOver = "correction-over", CONFLICT,
+        "Prazo de correção encerrado" / "Too late to set it right",
+        "O prazo para corrigir a presença terminou." / "The time to set right whether the client came is over.";
     /// The appointment's status does not allow it.
     WrongStatus = "wrong-status", CONFLICT,
         "Situação não permite" / "Wrong status",
@@ -516,6 +524,10 @@ impl From<Refusal> for Problem {
                     format!("Changes end {window_minutes} minutes before the start."),
                 ))
                 .with("window_minutes", window_minutes),
+            Refusal::NotYet { from } => Self::from(Kind::NotYet).with("from", rfc3339(from)),
+            Refusal::CorrectionOver { until } => {
+                Self::from(Kind::CorrectionOver).with("until", rfc3339(until))
+            }
             Refusal::WrongStatus { status, wanted } => Self::from(Kind::WrongStatus)
                 .with("current_status", status)
                 .with("wanted_status", wanted),

@@ -85,4 +85,10 @@ pub struct Policy {
     cancellation_window_minutes: u32,
     /// Whether bookings wait for the provider.
     confirmation: Confirmation,
+    /// A booking that waits expires so long after it was made; left out, when it starts.
+    #[schema(minimum = 5, maximum = 43_200)]
+    answer_within_minutes: Option<u32>,
+    /// Whether people without an account may book by name and address.
+    #[schema(default = false, required = false)]
+    guests: bool,
 }

@@ -7,6 +7,7 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use domain::Instant;
+use domain::appointment::Side;
 use domain::ids::{AccountId, SessionId};
 use domain::position::PositionToken;
 use domain::provider::Provider;
@@ -25,7 +26,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::{AccountBody, account_of};
-use crate::appointments::AppointmentBody;
+use crate::appointments::{AppointmentBody, seen_by};
 use crate::audit::AuditBody;
 use crate::freshness::Seen;
 use crate::notifications::{NotificationBody, feed_problem};
@@ -203,8 +204,8 @@ async fn put_together(
         account: body,
         sessions: sessions.into_iter().map(Into::into).collect(),
         shop,
-        appointments_as_client: appointments_as_client.into_iter().map(Into::into).collect(),
-        appointments_as_provider: appointments_as_provider.into_iter().map(Into::into).collect(),
+        appointments_as_client: seen_by(state, Side::Client, appointments_as_client).await?,
+        appointments_as_provider: seen_by(state, Side::Provider, appointments_as_provider).await?,
         notifications: notifications.iter().map(Into::into).collect(),
         audit_trail: audit_trail.into_iter().map(Into::into).collect(),
     })

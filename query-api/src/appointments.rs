@@ -3,14 +3,16 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::Instant;
-use domain::appointment::Status;
+use domain::appointment::{Side, Status};
 use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Date, Json, Path, Query};
 use http_kit::headers::Tag;
+use http_kit::links::{GUEST_LINK, GuestToken};
 use http_kit::paging::{List, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
+use read_models::appointment_notes;
 use read_models::appointments::{AppointmentRow, Period};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -27,9 +29,9 @@ pub struct AppointmentBody {
     /// With whom.
     #[schema(value_type = uuid::Uuid)]
     provider_id: ProviderId,
-    /// Who booked.
-    #[schema(value_type = uuid::Uuid)]
-    client_id: AccountId,
+    /// Who booked; `null` for a guest, who has no account.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    client_id: Option<AccountId>,
     /// What was booked.
     service: ServiceName,
     /// Where it stands.
@@ -57,8 +59,10 @@ pub struct AppointmentBody {
     client_email: Option<String>,
     /// The client's telephone when it was booked.
     client_phone: Option<String>,
-    /// What the client wrote.
+    /// What the client wrote for the provider.
     client_notes: Option<String>,
+    /// What the asking side noted for itself; the other side never sees it.
+    own_notes: Option<String>,
     /// When it was booked.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     created_at: Instant,
@@ -85,7 +89,7 @@ impl From<AppointmentRow> for AppointmentBody {
         Self {
             id: row.id,
             provider_id: row.provider,
-            client_id: row.client,
+            client_id: row.client.account(),
             service: ServiceName { id: row.service, name: row.service_name.map(Into::into) },
             status: row.status,
             status_reason: row.status_reason.map(Into::into),
@@ -98,10 +102,28 @@ impl From<AppointmentRow> for AppointmentBody {
             client_email: contact.as_ref().map(|contact| contact.email.to_string()),
             client_phone: contact.and_then(|contact| contact.phone).map(Into::into),
             client_notes: row.client_notes.map(Into::into),
+            own_notes: None,
             created_at: row.stamp.created_at,
             updated_at: row.stamp.updated_at,
         }
     }
+}
+
+/// The appointments as one side sees them, with what it noted for itself. That the reader is on that side of all of them the
+/// caller knows.
+pub(crate) async fn seen_by(
+    state: &QueryState,
+    side: Side,
+    rows: Vec<AppointmentRow>,
+) -> Result<Vec<AppointmentBody>, Problem> {
+    let ids: Vec<AppointmentId> = rows.iter().map(|row| row.id).collect();
+    let notes = appointment_notes::of_side(state.log.pool(), &ids, side).await;
+    let mut notes = notes.map_err(table_problem)?;
+    let body = |row: AppointmentRow| {
+        let own_notes = notes.remove(&row.id).map(Into::into);
+        AppointmentBody { own_notes, ..row.into() }
+    };
+    Ok(rows.into_iter().map(body).collect())
 }
 
 /// One appointment, for its client and its provider (`S3-42`).
@@ -119,7 +141,27 @@ pub async fn appointment(
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
     let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
-    rules::appointment(&actor, &row)?;
+    let side = rules::appointment(&actor, &row)?;
+    let version = row.stamp.version;
+    let body = seen_by(&state, side, vec![row]).await?.pop();
+    Ok((Tag(version), Json(body)).into_response())
+}
+
+/// A guest's appointment, by the token of the link that was mailed to them (K18).
+#[utoipa::path(
+    get, path = "/api/guest/appointment", operation_id = "GuestAppointment", tag = "appointments",
+    responses((status = 200, body = AppointmentBody), QueryProblems), security(("guest" = []))
+)]
+pub async fn guest_appointment(
+    State(state): State<QueryState>,
+    token: GuestToken,
+    Seen(after): Seen,
+) -> Result<Response, Problem> {
+    let (guest, id) = token.guest(&state.log.derive_key(GUEST_LINK))?;
+    state.tables_after(&after).await?;
+    let row = read_models::appointments::by_id(state.log.pool(), id).await;
+    let row = row.map_err(table_problem)?.ok_or(Kind::InvalidLink)?;
+    rules::guest(guest, &row, state.log.clock().now())?;
     let version = row.stamp.version;
     Ok((Tag(version), Json(AppointmentBody::from(row))).into_response())
 }
@@ -177,7 +219,7 @@ pub async fn own_appointments(
     let page =
         read_models::appointments::of_client(pool, account, period, now, cursor, limit).await;
     let page = page.map_err(table_problem)?;
-    let items = page.items.into_iter().map(AppointmentBody::from).collect();
+    let items = seen_by(&state, Side::Client, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 
@@ -218,6 +260,6 @@ pub async fn provider_day(
     rules::provider_day(&actor, &provider)?;
     let page =
         state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
-    let items = page.items.into_iter().map(AppointmentBody::from).collect();
+    let items = seen_by(&state, Side::Provider, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }

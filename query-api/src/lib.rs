@@ -138,6 +138,7 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(services::service))
         .routes(routes!(appointments::appointment))
         .routes(routes!(appointments::own_appointments))
+        .routes(routes!(appointments::guest_appointment))
         .routes(routes!(appointments::provider_day))
         .routes(routes!(audit::audit_trail))
         .routes(routes!(files::photo))

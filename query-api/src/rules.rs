@@ -7,12 +7,15 @@
 //! | `Me`, own account and its export, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
 //! | how far somebody's erasure is | administrators |
-//! | one appointment | its client and its provider; to others it does not exist |
+//! | one appointment | its client and its provider, each with their own notes; to others it does not exist |
+//! | a guest's appointment | whoever has the link that was mailed to them |
 //! | the audit trail | auditors |
 //! | a provider's appointments of a day | the provider; others are told that it is not theirs |
 
+use domain::Instant;
 use domain::actor::{Actor, Role};
-use domain::ids::AccountId;
+use domain::appointment::{Client, Side, guest_link_ends};
+use domain::ids::{AccountId, GuestId};
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
 use read_models::providers::ProviderRow;
@@ -34,11 +37,22 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
-/// One appointment.
-pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
+/// One appointment; says on which side of it the reader is.
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<Side, Problem> {
     let account = own(actor)?;
-    let party = row.client == account || row.provider_account == account;
-    if party { Ok(()) } else { Err(Kind::NotFound.into()) }
+    if row.client == Client::Account(account) {
+        Ok(Side::Client)
+    } else if row.provider_account == account {
+        Ok(Side::Provider)
+    } else {
+        Err(Kind::NotFound.into())
+    }
+}
+
+/// A guest's own appointment: the one their link is for, until some time after its end, and not once they were erased.
+pub(crate) fn guest(guest: GuestId, row: &AppointmentRow, now: Instant) -> Result<(), Problem> {
+    let theirs = row.client == Client::Guest { guest } && row.contact.is_some();
+    if theirs && now < guest_link_ends(row.slot) { Ok(()) } else { Err(Kind::InvalidLink.into()) }
 }
 
 /// A provider's appointments of a day.

@@ -6,9 +6,9 @@
 
 use chrono::NaiveDateTime;
 use domain::Instant;
-use domain::appointment::{Contact, Status};
+use domain::appointment::{Client, Contact, Status};
 use domain::hours::Zone;
-use domain::ids::{AccountId, AppointmentId, Id, ProviderId, ServiceId};
+use domain::ids::{AccountId, AppointmentId, GuestId, Id, ProviderId, ServiceId, SubjectId};
 use domain::money::Money;
 use domain::slots::Span;
 use domain::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
@@ -33,7 +33,7 @@ macro_rules! select {
             "SELECT id, partition, position, version, provider_id, provider_account_id, client_id, \
              service_id, service_name, starts_at, ends_at, zone, status, price_minor, \
              price_currency, contact_name, contact_email, contact_phone, client_notes, \
-             status_reason, reason_by, created_at, updated_at FROM appointments ",
+             status_reason, reason_by, guest_id, created_at, updated_at FROM appointments ",
             $rest
         )
     };
@@ -54,8 +54,8 @@ pub struct AppointmentRow {
     pub provider: ProviderId,
     /// Whose shop that is.
     pub provider_account: AccountId,
-    /// Who booked.
-    pub client: AccountId,
+    /// Who booked, or was booked for.
+    pub client: Client,
     /// What.
     pub service: ServiceId,
     /// The service's name when it was booked; `None` once the shop's owner was erased.
@@ -76,7 +76,7 @@ pub struct AppointmentRow {
     pub status_reason: Option<Note>,
     /// Who wrote that.
     #[serde(default)]
-    pub reason_by: Option<AccountId>,
+    pub reason_by: Option<SubjectId>,
     /// The events behind it.
     pub stamp: RowStamp,
 }
@@ -100,7 +100,7 @@ pub enum AppointmentChange {
         /// Why, where it was declined or cancelled.
         reason: Option<Note>,
         /// Who wrote that.
-        reason_by: Option<AccountId>,
+        reason_by: Option<SubjectId>,
     },
     /// It was moved.
     Rescheduled {
@@ -109,6 +109,10 @@ pub enum AppointmentChange {
         /// Where it stands now.
         status: Status,
     },
+    /// Something happened that the row does not show.
+    Touched,
+    /// The guest whose appointment it is was erased.
+    GuestErased,
 }
 
 /// What a booking says.
@@ -118,8 +122,8 @@ pub struct NewAppointment {
     pub provider: ProviderId,
     /// Whose shop that is.
     pub provider_account: AccountId,
-    /// Who booked.
-    pub client: AccountId,
+    /// Who booked, or was booked for.
+    pub client: Client,
     /// What.
     pub service: ServiceId,
     /// The service's name.
@@ -194,7 +198,10 @@ impl Table for Appointments {
     ) -> Option<AppointmentRow> {
         match change {
             AppointmentChange::Booked(new) => Some(new.into_row(id, stamp)),
-            AppointmentChange::StatusChanged { .. } | AppointmentChange::Rescheduled { .. } => None,
+            AppointmentChange::StatusChanged { .. }
+            | AppointmentChange::Rescheduled { .. }
+            | AppointmentChange::Touched
+            | AppointmentChange::GuestErased => None,
         }
     }
 
@@ -209,6 +216,15 @@ impl Table for Appointments {
             AppointmentChange::Rescheduled { to, status } => {
                 row.slot = to;
                 row.status = status;
+            }
+            AppointmentChange::Touched => {}
+            AppointmentChange::GuestErased => {
+                row.contact = None;
+                row.client_notes = None;
+                if row.reason_by == Some(row.client.subject()) {
+                    row.status_reason = None;
+                    row.reason_by = None;
+                }
             }
         }
     }
@@ -232,6 +248,9 @@ impl Table for Appointments {
         let mut stamps = StampColumns::default();
         rows.iter().for_each(|row| stamps.push(&row.stamp));
         let ids = |of: fn(&AppointmentRow) -> Uuid| rows.iter().map(of).collect::<Vec<_>>();
+        let client = |of: fn(Client) -> Option<Uuid>| -> Vec<Option<Uuid>> {
+            rows.iter().map(|row| of(row.client)).collect()
+        };
         let (prices, currencies): (Vec<_>, Vec<_>) =
             rows.iter().map(|row| money_columns(row.price)).unzip();
         let contact = |of: fn(&Contact) -> Option<&str>| -> Vec<Option<&str>> {
@@ -244,12 +263,13 @@ impl Table for Appointments {
             "INSERT INTO appointments AS t (id, partition, position, version, provider_id,
                  provider_account_id, client_id, service_id, service_name, starts_at, ends_at, zone,
                  local_start, status, price_minor, price_currency, contact_name, contact_email,
-                 contact_phone, client_notes, status_reason, created_at, updated_at, reason_by)
+                 contact_phone, client_notes, status_reason, created_at, updated_at, reason_by,
+                 guest_id)
              SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
                  $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::timestamptz[],
                  $11::timestamptz[], $12::text[], $13::timestamp[], $14::text[], $15::bigint[],
                  $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
-                 $22::timestamptz[], $23::timestamptz[], $24::uuid[])
+                 $22::timestamptz[], $23::timestamptz[], $24::uuid[], $25::uuid[])
              ON CONFLICT (id) DO UPDATE SET
                  partition = excluded.partition, position = excluded.position,
                  version = excluded.version, provider_id = excluded.provider_id,
@@ -262,7 +282,8 @@ impl Table for Appointments {
                  contact_name = excluded.contact_name, contact_email = excluded.contact_email,
                  contact_phone = excluded.contact_phone, client_notes = excluded.client_notes,
                  status_reason = excluded.status_reason, created_at = excluded.created_at,
-                 updated_at = excluded.updated_at, reason_by = excluded.reason_by
+                 updated_at = excluded.updated_at, reason_by = excluded.reason_by,
+                 guest_id = excluded.guest_id
              WHERE t.position < excluded.position",
         )
         .bind(ids(|row| row.id.uuid()))
@@ -271,7 +292,7 @@ impl Table for Appointments {
         .bind(stamps.versions)
         .bind(ids(|row| row.provider.uuid()))
         .bind(ids(|row| row.provider_account.uuid()))
-        .bind(ids(|row| row.client.uuid()))
+        .bind(client(|client| client.account().map(AccountId::uuid)))
         .bind(ids(|row| row.service.uuid()))
         .bind(
             rows.iter()
@@ -292,7 +313,8 @@ impl Table for Appointments {
         .bind(note(|row| &row.status_reason))
         .bind(stamps.created_at)
         .bind(stamps.updated_at)
-        .bind(rows.iter().map(|row| row.reason_by.map(AccountId::uuid)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.reason_by.map(SubjectId::uuid)).collect::<Vec<_>>())
+        .bind(client(|client| client.guest().map(GuestId::uuid)))
         .execute(connection)
         .await
         .map_err(database(TABLE))?;
@@ -514,7 +536,7 @@ struct Raw {
     id: Uuid,
     provider_id: Uuid,
     provider_account_id: Uuid,
-    client_id: Uuid,
+    client_id: Option<Uuid>,
     service_id: Uuid,
     service_name: Option<String>,
     starts_at: Instant,
@@ -529,6 +551,7 @@ struct Raw {
     client_notes: Option<String>,
     status_reason: Option<String>,
     reason_by: Option<Uuid>,
+    guest_id: Option<Uuid>,
     #[sqlx(flatten)]
     stamp: RawStamp,
 }
@@ -559,9 +582,15 @@ impl TryFrom<Raw> for AppointmentRow {
             client_notes,
             status_reason,
             reason_by,
+            guest_id,
             stamp,
         } = raw;
         let columns = Columns(TABLE);
+        let client = match (client_id, guest_id) {
+            (Some(account), _) => Client::Account(columns.id("client_id", account)?),
+            (None, Some(guest)) => Client::Guest { guest: columns.id("guest_id", guest)? },
+            (None, None) => return Err(columns.corrupt("client_id")),
+        };
         let name: Option<PersonName> = columns.optional("contact_name", contact_name)?;
         let email: Option<EmailAddress> = columns.optional("contact_email", contact_email)?;
         let phone: Option<Phone> = columns.optional("contact_phone", contact_phone)?;
@@ -569,7 +598,7 @@ impl TryFrom<Raw> for AppointmentRow {
             id: columns.id("id", id)?,
             provider: columns.id("provider_id", provider_id)?,
             provider_account: columns.id("provider_account_id", provider_account_id)?,
-            client: columns.id("client_id", client_id)?,
+            client,
             service: columns.id("service_id", service_id)?,
             service_name: columns.optional("service_name", service_name)?,
             slot: Span { start: starts_at, end: ends_at },

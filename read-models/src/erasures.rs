@@ -10,7 +10,7 @@ use domain::position::PositionToken;
 use sqlx::{PgConnection, PgPool};
 
 use crate::table::{Columns, TableError, database};
-use crate::{accounts, appointments, audit, providers, services, sessions};
+use crate::{accounts, appointment_notes, appointments, audit, providers, services, sessions};
 
 const TABLE: &str = "erasures";
 
@@ -151,6 +151,7 @@ pub async fn purge_tables(
     accounts::purge_person(&mut transaction, account).await?;
     sessions::forget_whose(&mut transaction, &[account]).await?;
     appointments::purge_person(&mut transaction, account).await?;
+    appointment_notes::purge_person(&mut transaction, account.uuid()).await?;
     let shops = providers::purge_person(&mut transaction, account).await?;
     services::forget_of(&mut transaction, &shops).await?;
     audit::purge_person(&mut transaction, account).await?;

@@ -12,6 +12,7 @@
 //! for what they wrote ([`freshness`]).
 
 pub mod accounts;
+pub mod appointment_notes;
 pub mod appointments;
 pub mod audit;
 pub mod availability;

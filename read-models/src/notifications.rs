@@ -22,7 +22,7 @@ use std::fmt;
 use async_trait::async_trait;
 use domain::Instant;
 use domain::hours::Zone;
-use domain::ids::{AccountId, AppointmentId, ProviderId};
+use domain::ids::{AccountId, AppointmentId, ProviderId, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use domain::text::{BusinessName, PersonName, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -46,16 +46,25 @@ pub enum NotificationKind {
     BookingCancelled,
     /// To the other side: it was moved.
     BookingRescheduled,
+    /// To both: the provider did not answer in time.
+    BookingExpired,
+    /// To the client: it took place.
+    BookingCompleted,
+    /// To the client: the provider says that they did not come.
+    BookingMissed,
 }
 
 impl NotificationKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::NewBooking,
         Self::BookingConfirmed,
         Self::BookingDeclined,
         Self::BookingCancelled,
         Self::BookingRescheduled,
+        Self::BookingExpired,
+        Self::BookingCompleted,
+        Self::BookingMissed,
     ];
 
     /// As stored and in JSON.
@@ -66,6 +75,9 @@ impl NotificationKind {
             Self::BookingDeclined => "booking_declined",
             Self::BookingCancelled => "booking_cancelled",
             Self::BookingRescheduled => "booking_rescheduled",
+            Self::BookingExpired => "booking_expired",
+            Self::BookingCompleted => "booking_completed",
+            Self::BookingMissed => "booking_missed",
         }
     }
 
@@ -122,8 +134,8 @@ pub struct NewNotification {
     pub appointment: AppointmentId,
     /// At which provider.
     pub provider: ProviderId,
-    /// The other side of the appointment.
-    pub other: AccountId,
+    /// The other side of the appointment: an account or a guest.
+    pub other: SubjectId,
     /// What they are called; `None` once erased.
     pub other_name: Option<PartyName>,
     /// What was booked; `None` once the shop's owner was erased.
@@ -268,10 +280,10 @@ pub trait NotificationFeed: Send + Sync + 'static {
     /// How many there are.
     async fn counts(&self, recipient: AccountId) -> Result<Counts, FeedError>;
 
-    /// Removes an account that was erased: its feed, and from the feeds of others its name and what its shops called
+    /// Removes an account or a guest that was erased: its feed, and from the feeds of others its name and what its shops called
     /// what was booked. To be called once the feed has passed the heads recorded at the erasure, so that nothing
     /// brings them back.
-    async fn purge(&self, account: AccountId, shops: &[ProviderId]) -> Result<(), FeedError>;
+    async fn purge(&self, person: SubjectId, shops: &[ProviderId]) -> Result<(), FeedError>;
 }
 
 /// The sort key of a feed, and what its cursors hold.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use domain::account::Status as Standing;
 use domain::actor::Role;
-use domain::appointment::Status;
+use domain::appointment::{Client, Parties, Side, Status};
 use domain::hours::Zone;
-use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId, SessionId};
+use domain::ids::{AccountId, AppointmentId, GuestId, ProviderId, ServiceId, SessionId};
 use domain::locale::Locale;
 use domain::personal::Personal;
 use domain::position::Partition;
@@ -15,6 +15,7 @@ use domain::session::EndReason;
 use sqlx::PgPool;
 
 use crate::accounts::{self, AccountChange, AccountWrites};
+use crate::appointment_notes::{self, AppointmentNotes, Noted};
 use crate::appointments::{self, AppointmentChange, AppointmentWrites, Period};
 use crate::availability::{ProvidersPageDoc, first_page};
 use crate::freshness::TablesFreshness;
@@ -388,6 +389,78 @@ async fn an_appointment_follows_its_events() {
 }
 
 #[tokio::test]
+async fn a_guests_row_has_no_account_and_loses_them_with_their_erasure() {
+    with_database(|pool| async move {
+        let (which, guest): (AppointmentId, GuestId) = (id(9), id(8));
+        let mut new = appointment("2026-03-10T13:00:00Z");
+        new.client = Client::Guest { guest };
+        let reason: Option<domain::text::Note> = Some("ill".parse().unwrap());
+        let cancelled = AppointmentChange::StatusChanged {
+            status: Status::Cancelled,
+            reason,
+            reason_by: Some(guest.into()),
+        };
+        let changes = || {
+            vec![
+                (which, stamp(1, 1), AppointmentChange::Booked(Box::new(new.clone()))),
+                (which, stamp(2, 2), cancelled.clone()),
+            ]
+        };
+        for stored in [1, 0] {
+            let done = flush::<appointments::Appointments>(&pool, changes()).await.unwrap();
+            assert_eq!(done, stored, "twice equals once");
+        }
+        let row = appointments::by_id(&pool, which).await.unwrap().unwrap();
+        assert_eq!((row.client, row.client.account()), (Client::Guest { guest }, None));
+        assert!(row.contact.is_some() && row.status_reason.is_some());
+        let erased = vec![(which, stamp(3, 3), AppointmentChange::GuestErased)];
+        flush::<appointments::Appointments>(&pool, erased).await.unwrap();
+        let row = appointments::by_id(&pool, which).await.unwrap().unwrap();
+        assert_eq!((row.contact, row.client_notes), (None, None));
+        assert_eq!((row.status_reason, row.reason_by), (None, None));
+        assert_eq!((row.status, row.client), (Status::Cancelled, Client::Guest { guest }));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_sides_notes_are_kept_apart_and_go_with_their_author() {
+    with_database(|pool| async move {
+        let which: AppointmentId = id(9);
+        let parties =
+            Parties { provider: id(2), provider_account: id(3), client: Client::Account(id(1)) };
+        let note = |by, text: &str| Noted { parties, by, notes: Some(text.parse().unwrap()) };
+        let changes = || {
+            vec![
+                (which, stamp(2, 2), note(Side::Client, "bring cash")),
+                (which, stamp(3, 3), note(Side::Provider, "likes it short")),
+            ]
+        };
+        let of = async |side| {
+            let notes = appointment_notes::of_side(&pool, &[which, id(10)], side).await.unwrap();
+            notes.get(&which).map(ToString::to_string)
+        };
+        for stored in [1, 0] {
+            let done = flush::<AppointmentNotes>(&pool, changes()).await.unwrap();
+            assert_eq!(done, stored, "twice equals once");
+        }
+        // In a batch of its own, one side's leave the other's as they are.
+        let later = vec![(which, stamp(4, 4), note(Side::Client, "bring a card"))];
+        flush::<AppointmentNotes>(&pool, later).await.unwrap();
+        assert_eq!(of(Side::Client).await.as_deref(), Some("bring a card"));
+        assert_eq!(of(Side::Provider).await.as_deref(), Some("likes it short"));
+        let mut connection = pool.acquire().await.unwrap();
+        let client: AccountId = id(1);
+        appointment_notes::purge_person(&mut connection, client.into()).await.unwrap();
+        assert_eq!((of(Side::Client).await, of(Side::Provider).await.is_some()), (None, true));
+        let owner: AccountId = id(3);
+        appointment_notes::purge_person(&mut connection, owner.into()).await.unwrap();
+        assert_eq!(of(Side::Provider).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_sees_what_is_to_come_and_what_is_over_and_nothing_twice_or_never() {
     with_database(|pool| async move {
         let now = at("2026-03-10T12:30:00Z");
@@ -413,7 +486,7 @@ async fn a_client_sees_what_is_to_come_and_what_is_over_and_nothing_twice_or_nev
         };
         changes.push((id(7), stamp(20, 2), declined));
         let mut foreign = appointment("2026-03-11T13:00:00Z");
-        foreign.client = id(55);
+        foreign.client = Client::Account(id(55));
         changes.push((id(30), stamp(30, 1), AppointmentChange::Booked(Box::new(foreign))));
         flush::<appointments::Appointments>(&pool, changes).await.unwrap();
 

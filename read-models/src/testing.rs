@@ -4,7 +4,7 @@ use std::future::Future;
 
 use chrono::{DateTime, NaiveDate};
 use domain::Instant;
-use domain::appointment::{Contact, Status};
+use domain::appointment::{Client, Contact, Status};
 use domain::hours::{Policy, WeeklyHours, Zone};
 use domain::ids::{Id, Mint, ProviderId, RoutingSlot, ServiceId};
 use domain::locale::Locale;
@@ -117,7 +117,7 @@ pub(crate) fn appointment(start: &str) -> NewAppointment {
     NewAppointment {
         provider: id(2),
         provider_account: id(3),
-        client: id(1),
+        client: Client::Account(id(1)),
         service: id(4),
         service_name: Some("Corte".parse().expect("a name")),
         slot: span(start, 60),

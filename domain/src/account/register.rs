@@ -152,7 +152,7 @@ impl Command for RegisterAdmin {
         match view.actor() {
             Actor::System(_) => Ok(()),
             Actor::Anonymous => Err(Refusal::SignInRequired.into()),
-            Actor::Account { .. } => Err(Refusal::Forbidden.into()),
+            Actor::Account { .. } | Actor::Guest { .. } => Err(Refusal::Forbidden.into()),
         }
     }
 

@@ -165,7 +165,9 @@ fn admin_or_proven(
                 Some(DeactivatedBy::Owner) | None => Ok(()),
             }
         }
-        (Actor::Anonymous | Actor::System(_) | Actor::Account { .. }, _) => admin_only(view),
+        (Actor::Anonymous | Actor::System(_) | Actor::Account { .. } | Actor::Guest { .. }, _) => {
+            admin_only(view)
+        }
     }
 }
 

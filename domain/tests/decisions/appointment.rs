@@ -74,13 +74,13 @@ fn a_booking_takes_the_slot_and_writes_the_appointment_in_one_partition() {
     assert_eq!(done.events.len(), 2);
     assert!(done.events.contains(&(agenda, Event::Agenda(taken))));
     let history = world.history(StreamId::of::<Appointment>(id));
-    let [Event::Appointment(AppointmentEvent::AppointmentBooked { terms, slot: at, status })] =
+    let [Event::Appointment(AppointmentEvent::AppointmentBooked { terms, slot: at, status, .. })] =
         &history[..]
     else {
         panic!("{history:?}")
     };
     assert_eq!((*at, *status), (slot, Status::Pending));
-    assert_eq!((terms.provider, terms.client), (shop.id, account));
+    assert_eq!((terms.provider, terms.client), (shop.id, account.into()));
     assert_eq!(Some(terms.provider_account), shop.owner.account());
     assert_eq!(terms.contact.known().unwrap().email.as_str(), "ana@example.com");
     assert_eq!(terms.contact.subject(), account.into());
@@ -593,6 +593,7 @@ fn the_clients_time_to_call_off_ends_at_the_window_and_the_providers_does_not() 
     assert!(world.run(&ana, &cancel(id)).is_ok(), "it is called off already, however late");
 
     let (mut world, shop, _, id) = booked();
+    world.run(&shop.owner, &ConfirmAppointment { appointment: id }).unwrap();
     world.now = instant("2026-03-03T13:30:00Z");
     assert!(world.run(&shop.owner, &cancel(id)).is_ok());
 }

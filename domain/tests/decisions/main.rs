@@ -8,6 +8,8 @@
 mod account;
 mod agenda;
 mod appointment;
+mod guests;
+mod life;
 mod never_overlaps;
 mod notification_feed;
 mod provider;

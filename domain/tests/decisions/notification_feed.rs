@@ -76,7 +76,7 @@ fn each_marks_in_their_own_feed_and_nobody_in_nobodys() {
     let concerns = Some(Parties {
         provider: Mint::new([8; 32]).id(RoutingSlot::from_bits(8), 0),
         provider_account: bia.account().unwrap(),
-        client: ana.account().unwrap(),
+        client: ana.account().unwrap().into(),
     });
     let mark = MarkNotificationRead { notification: at("0:3"), concerns };
     let all = MarkAllNotificationsRead { until: instant(NOW) };

@@ -114,9 +114,11 @@ fn across_midnight_it_stands_in_every_day_it_touches_and_in_no_other() {
 #[test]
 fn to_where_it_is_adds_nothing_however_late() {
     let mut scene = half_hourly();
+    let (owner, appointment) = (scene.shop.owner.clone(), scene.id);
+    scene.world.run(&owner, &ConfirmAppointment { appointment }).unwrap();
     scene.world.now = instant("2026-03-03T13:30:00Z");
     let done = scene.by_client("2026-03-03T13:00:00Z").unwrap();
-    assert_eq!((done.events.len(), done.outcome.status), (0, Status::Pending));
+    assert_eq!((done.events.len(), done.outcome.status), (0, Status::Confirmed));
 }
 
 #[test]
@@ -190,6 +192,8 @@ fn the_clients_time_to_move_ends_at_the_window_and_the_providers_does_not() {
     assert_eq!(refusal, Refusal::TooLate { window_minutes: 60 });
     scene.world.now = instant("2026-03-03T11:59:59Z");
     scene.by_client("2026-03-03T16:00:00Z").unwrap();
+    let (owner, appointment) = (scene.shop.owner.clone(), scene.id);
+    scene.world.run(&owner, &ConfirmAppointment { appointment }).unwrap();
     scene.world.now = instant("2026-03-03T16:30:00Z");
     scene.by_provider("2026-03-03T18:00:00Z").unwrap();
 }

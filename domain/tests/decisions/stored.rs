@@ -7,7 +7,7 @@ use domain::actor::Role;
 use domain::agenda::AgendaEvent;
 use domain::aggregate::StreamKind;
 use domain::appointment::{
-    AppointmentEvent, AppointmentStands, Contact, Parties, Side, Status, Terms,
+    AppointmentEvent, AppointmentStands, Client, Contact, Parties, Side, Status, Terms,
 };
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Zone};
@@ -100,7 +100,8 @@ fn terms() -> Box<Terms> {
     Box::new(Terms {
         provider: provider(),
         provider_account: account(),
-        client: account(),
+        client: Client::Account(account()),
+        guest_locale: None,
         contact: Personal::of(account(), contact),
         measure: measure(),
         service_name: Personal::of(account(), "Corte".parse().unwrap()),
@@ -111,7 +112,11 @@ fn terms() -> Box<Terms> {
 }
 
 fn parties() -> Parties {
-    Parties { provider: provider(), provider_account: account(), client: account() }
+    Parties {
+        provider: provider(),
+        provider_account: account(),
+        client: Client::Account(account()),
+    }
 }
 
 fn photo(n: u32) -> PhotoId {
@@ -217,8 +222,14 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         AgendaEvent::SlotFreed { provider: provider(), day, appointment: appointment() }.into(),
-        AppointmentEvent::AppointmentBooked { terms: terms(), slot, status: Status::Pending }
-            .into(),
+        AppointmentEvent::AppointmentBooked {
+            terms: terms(),
+            slot,
+            status: Status::Pending,
+            answer_by: Some(slot.start),
+            by: Side::Provider,
+        }
+        .into(),
         AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
         AppointmentEvent::AppointmentDeclined { parties: parties(), slot, reason: reason() }.into(),
         AppointmentEvent::AppointmentCancelled {
@@ -234,8 +245,30 @@ fn one_of_each() -> Vec<Event> {
             to,
             by: Side::Provider,
             status: Status::Confirmed,
+            answer_by: None,
         }
         .into(),
+        AppointmentEvent::AppointmentExpired { parties: parties(), slot }.into(),
+        AppointmentEvent::AppointmentCompleted {
+            parties: parties(),
+            slot,
+            correctable_until: slot.end,
+        }
+        .into(),
+        AppointmentEvent::AppointmentMissed {
+            parties: parties(),
+            slot,
+            correctable_until: slot.end,
+        }
+        .into(),
+        AppointmentEvent::AppointmentNoted {
+            parties: parties(),
+            slot,
+            by: Side::Client,
+            notes: reason(),
+        }
+        .into(),
+        AppointmentEvent::GuestErased { parties: parties(), slot }.into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),
@@ -467,6 +500,8 @@ fn an_appointment_of_an_erased_person_still_reads() {
         terms: terms(),
         slot: span(),
         status: Status::Pending,
+        answer_by: None,
+        by: Side::Client,
     }));
     for field in ["contact", "client_notes", "service_name"] {
         payload["AppointmentBooked"]["terms"][field] = json!({ "$erased": account() });

@@ -6,11 +6,12 @@
 
 use std::path::PathBuf;
 
+use domain::Instant;
 use domain::account::{AccountEvent, DeactivatedBy};
 use domain::actor::Role;
 use domain::agenda::AgendaEvent;
 use domain::aggregate::StreamId;
-use domain::appointment::{AppointmentEvent, Contact, Parties, Side, Status, Terms};
+use domain::appointment::{AppointmentEvent, Client, Contact, Parties, Side, Status, Terms};
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
 use domain::ids::{
@@ -164,7 +165,8 @@ fn terms() -> Box<Terms> {
     Box::new(Terms {
         provider: provider(),
         provider_account: account(),
-        client: account(),
+        client: Client::Account(account()),
+        guest_locale: None,
         contact: Personal::of(account(), contact),
         measure: measure(),
         service_name: Personal::of(account(), "Corte".parse().unwrap()),
@@ -175,7 +177,15 @@ fn terms() -> Box<Terms> {
 }
 
 fn parties() -> Parties {
-    Parties { provider: provider(), provider_account: account(), client: account() }
+    Parties {
+        provider: provider(),
+        provider_account: account(),
+        client: Client::Account(account()),
+    }
+}
+
+fn later() -> Instant {
+    "2026-03-10T14:00:00Z".parse().unwrap()
 }
 
 fn photo(n: u32) -> PhotoId {
@@ -285,8 +295,14 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         AgendaEvent::SlotFreed { provider: provider(), day, appointment: appointment() }.into(),
-        AppointmentEvent::AppointmentBooked { terms: terms(), slot, status: Status::Pending }
-            .into(),
+        AppointmentEvent::AppointmentBooked {
+            terms: terms(),
+            slot,
+            status: Status::Pending,
+            answer_by: None,
+            by: Side::Client,
+        }
+        .into(),
         AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
         AppointmentEvent::AppointmentDeclined { parties: parties(), slot, reason: reason() }.into(),
         AppointmentEvent::AppointmentCancelled {
@@ -302,8 +318,30 @@ fn one_of_each() -> Vec<Event> {
             to,
             by: Side::Provider,
             status: Status::Confirmed,
+            answer_by: None,
         }
         .into(),
+        AppointmentEvent::AppointmentExpired { parties: parties(), slot }.into(),
+        AppointmentEvent::AppointmentCompleted {
+            parties: parties(),
+            slot,
+            correctable_until: later(),
+        }
+        .into(),
+        AppointmentEvent::AppointmentMissed {
+            parties: parties(),
+            slot,
+            correctable_until: later(),
+        }
+        .into(),
+        AppointmentEvent::AppointmentNoted {
+            parties: parties(),
+            slot,
+            by: Side::Provider,
+            notes: Some(Personal::of(account(), "Chega sempre atrasado".parse().unwrap())),
+        }
+        .into(),
+        AppointmentEvent::GuestErased { parties: parties(), slot }.into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),

@@ -32,7 +32,7 @@ use read_models::table::TableError;
 use uuid::Uuid;
 
 use crate::mail::{MailError, Mailer};
-use crate::reactors::JobOrders;
+use crate::reactors::{JobOrders, mail_is_of};
 use crate::read_models::audit::AuditTrail;
 use crate::read_models::availability::local_days;
 use crate::read_models::read_tables::ReadTables;
@@ -152,7 +152,11 @@ impl Eraser {
     }
 
     /// Whether every projector has passed these heads.
-    async fn passed(&self, log: &EventLog, heads: &PositionToken) -> Result<bool, EraseError> {
+    pub(super) async fn passed(
+        &self,
+        log: &EventLog,
+        heads: &PositionToken,
+    ) -> Result<bool, EraseError> {
         let behind =
             |at: &PositionToken| heads.positions().any(|p| at.number(p.partition) < p.number);
         for projector in &self.projectors {
@@ -204,7 +208,7 @@ impl Eraser {
     ) -> Result<(), EraseError> {
         let pool = log.pool();
         let shops = erasures::purge_tables(pool, account).await?;
-        self.feed.purge(account, &shops).await?;
+        self.feed.purge(account.into(), &shops).await?;
         // After the tables: whoever fills a list from now on reads nothing of the person.
         let mut after = None;
         loop {
@@ -222,7 +226,7 @@ impl Eraser {
             }
         }
         super::forget_mails(pool, account).await?;
-        mailer.forget(account).await?;
+        mailer.forget(&|mail| mail_is_of(mail, account)).await?;
         // Photos that were never shown; those that were are deleted by jobs of their own.
         for (mark, _) in files.list(PENDING, MARKS).await? {
             if let Some((whose, photo)) = photos::read_pending(&mark)
@@ -254,7 +258,7 @@ async fn jobs_left(log: &EventLog, account: AccountId, but: Uuid) -> Result<bool
 }
 
 /// The longer it takes, the less often it is looked.
-fn look_again(since: TimeDelta) -> TimeDelta {
+pub(super) fn look_again(since: TimeDelta) -> TimeDelta {
     let (first, last) = LOOK;
     (since / 8).clamp(first, last)
 }

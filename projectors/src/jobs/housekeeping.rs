@@ -61,7 +61,9 @@ async fn chore(name: &str, chore: impl Future<Output = Result<(), ChoreError>>) 
 }
 
 async fn count(log: &EventLog) -> Result<(), ChoreError> {
-    let (waiting, dead) = super::counts(log.pool()).await?;
+    // Those that let bookings expire wait for days, as they should.
+    let waiting = super::due(log.pool(), log.clock().now()).await?;
+    let (_, dead) = super::counts(log.pool()).await?;
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     {
         metrics::gauge!("pontual_jobs_waiting").set(waiting as f64);

@@ -16,12 +16,15 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::Instant;
-use domain::ids::{AccountId, ChangeId, PhotoId, ResetId};
+use domain::ids::{AccountId, AppointmentId, ChangeId, GuestId, PhotoId, ResetId};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+use self::guests::GuestNews;
+
 pub mod erasure;
+pub mod guests;
 mod housekeeping;
 pub mod photos;
 pub mod worker;
@@ -77,6 +80,31 @@ pub enum Task {
         account: AccountId,
         /// Which.
         photo: PhotoId,
+    },
+    /// Let a booking expire, if the provider has not answered it by then.
+    ExpireAppointment {
+        /// Which.
+        appointment: AppointmentId,
+        /// When the time to answer is over.
+        due: Instant,
+    },
+    /// Tell a guest what became of their appointment, with the link that manages it.
+    GuestMail {
+        /// Whom.
+        guest: GuestId,
+        /// Which.
+        appointment: AppointmentId,
+        /// What.
+        news: GuestNews,
+    },
+    /// Take an erased guest out of what their appointment's events do not empty by themselves.
+    PurgeGuest {
+        /// Whom.
+        guest: GuestId,
+        /// Which was theirs.
+        appointment: AppointmentId,
+        /// The number of the event that erased them, in the appointment's partition.
+        number: u64,
     },
     /// Take an erased person out of everything that was made of the log.
     PurgeAccount {
@@ -360,7 +388,15 @@ pub async fn forget_done(pool: &PgPool, before: Instant) -> sqlx::Result<u64> {
     Ok(forgotten.rows_affected())
 }
 
-/// How many jobs wait, and how many were given up.
+/// How many jobs could be done by now.
+pub async fn due(pool: &PgPool, now: Instant) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM jobs WHERE dead_at IS NULL AND run_at <= $1")
+        .bind(now)
+        .fetch_one(pool)
+        .await
+}
+
+/// How many jobs wait, be it for their time, and how many were given up.
 pub async fn counts(pool: &PgPool) -> sqlx::Result<(i64, i64)> {
     sqlx::query_as(
         "SELECT count(*) FILTER (WHERE dead_at IS NULL), count(*) FILTER (WHERE dead_at IS NOT NULL) FROM jobs",
@@ -378,6 +414,24 @@ fn backoff(attempt: u32, jitter: f64) -> TimeDelta {
 }
 
 impl Task {
+    /// When it is to be done, if not at once.
+    pub(crate) const fn due(&self) -> Option<Instant> {
+        match self {
+            Self::ExpireAppointment { due, .. } => Some(*due),
+            Self::ConfirmEmailMail { .. }
+            | Self::RegistrationAttemptMail { .. }
+            | Self::ConfirmNewEmailMail { .. }
+            | Self::EmailChangedMail { .. }
+            | Self::ResetPasswordMail { .. }
+            | Self::PasswordChangedMail { .. }
+            | Self::AccountDeactivatedMail { .. }
+            | Self::DeletePhoto { .. }
+            | Self::GuestMail { .. }
+            | Self::PurgeGuest { .. }
+            | Self::PurgeAccount { .. } => None,
+        }
+    }
+
     fn columns(&self) -> (String, String) {
         let value = serde_json::to_value(self).expect("a task is plain data");
         let kind = value["kind"].as_str().unwrap_or_default().to_owned();

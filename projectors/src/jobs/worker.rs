@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::account::{Account, AccountEvent, DeactivatedBy, PendingReset, ResetKey, Status};
+use domain::actor::Actor;
+use domain::appointment::ExpireAppointment;
 use domain::event::Event;
 use domain::ids::{AccountId, Id as _};
 use domain::personal::Personal;
 use domain::position::Position;
 use domain::text::EmailAddress;
-use event_log::EventLog;
+use event_log::{EventLog, ExecuteError, Origin};
 use futures_util::FutureExt;
 use http_kit::files::Files;
 use http_kit::links;
@@ -22,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::erasure::{EraseError, Eraser, Outcome};
+use super::guests::{self, GuestLetter};
 use super::{TakenJob, Task, housekeeping, photos};
 use crate::mail::templates::{Letter, Recipient};
 use crate::mail::{MailError, Mailer};
@@ -58,6 +61,8 @@ enum TaskError {
     Photo(#[from] photos::PhotoError),
     #[error("the person could not be purged")]
     Erase(#[from] EraseError),
+    #[error("the command was not done")]
+    Execute(#[from] ExecuteError),
     #[error("it took longer than {} s", TASK_TIMEOUT.as_secs())]
     TimedOut,
     #[error("it panicked")]
@@ -69,9 +74,12 @@ impl TaskError {
     fn is_permanent(&self) -> bool {
         match self {
             Self::Mail(error) => error.is_permanent(),
-            Self::Log(_) | Self::Photo(_) | Self::Erase(_) | Self::TimedOut | Self::Panicked => {
-                false
-            }
+            Self::Log(_)
+            | Self::Photo(_)
+            | Self::Erase(_)
+            | Self::Execute(_)
+            | Self::TimedOut
+            | Self::Panicked => false,
         }
     }
 }
@@ -109,6 +117,27 @@ impl Worker {
             Task::DeletePhoto { account, photo } => {
                 photos::delete(&self.log, &self.files, account, photo).await?;
                 Ok(Outcome::Complete)
+            }
+            Task::ExpireAppointment { appointment, due: _ } => {
+                let command = ExpireAppointment { appointment };
+                let origin = Origin::of(Actor::System("expiry"), job.id.simple().to_string());
+                self.eraser.executor.execute(command, origin).await?;
+                Ok(Outcome::Complete)
+            }
+            Task::GuestMail { guest, appointment, news } => {
+                let Some(mail) = guests::letter(&self.log, guest, appointment, news).await? else {
+                    tracing::debug!(job = %job.id, "job {} has nothing to say to anybody any more", job.id);
+                    return Ok(Outcome::Complete);
+                };
+                let GuestLetter { letter, to, about, link } = mail;
+                let link = format!("{}{link}", self.public_url);
+                self.mailer.send(job.id, &to, &letter.render_about(&to, &link, &about)).await?;
+                Ok(Outcome::Complete)
+            }
+            Task::PurgeGuest { guest, appointment, number } => {
+                let stores = (&self.log, &*self.mailer);
+                let whom = (guest, appointment, number);
+                Ok(guests::purge(&self.eraser, stores, whom, job.id).await?)
             }
             Task::PurgeAccount { account } => {
                 let stores = (&self.log, &*self.mailer, &self.files);
@@ -182,7 +211,11 @@ impl Worker {
                 Some(DeactivatedBy::Admin) => (Letter::AccountClosed, own, String::new()),
                 None => return Ok(None),
             },
-            Task::DeletePhoto { .. } | Task::PurgeAccount { .. } => return Ok(None),
+            Task::DeletePhoto { .. }
+            | Task::ExpireAppointment { .. }
+            | Task::GuestMail { .. }
+            | Task::PurgeGuest { .. }
+            | Task::PurgeAccount { .. } => return Ok(None),
         };
         Ok(to.map(|to| (letter, to, link)))
     }

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use domain::ids::AccountId;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, header};
 use lettre::{Address, Message};
@@ -23,8 +22,6 @@ pub mod smtp;
 pub mod templates;
 
 use templates::{Recipient, Rendered};
-
-use crate::reactors::mail_is_of;
 
 /// Why a mail was not sent. The texts hold nothing personal: what a server answered may repeat an address, so of that
 /// only codes and names of errors are kept.
@@ -63,8 +60,9 @@ pub trait Mailer: Send + Sync {
     /// Sends one mail. The same `id` gives the same Message-ID.
     async fn send(&self, id: Uuid, to: &Recipient, mail: &Rendered) -> Result<(), MailError>;
 
-    /// Deletes the mails of an account that was erased, where the mailer keeps any. What was sent is its recipient's.
-    async fn forget(&self, _account: AccountId) -> Result<(), MailError> {
+    /// Deletes the mails to somebody who was erased, by their ids, where the mailer keeps any. What was sent is its
+    /// recipient's.
+    async fn forget(&self, _theirs: &(dyn Fn(Uuid) -> bool + Sync)) -> Result<(), MailError> {
         Ok(())
     }
 }
@@ -174,8 +172,8 @@ impl Mailer for FolderMailer {
         Ok(())
     }
 
-    /// A mail's file has the name of its job, and a job that of its account.
-    async fn forget(&self, account: AccountId) -> Result<(), MailError> {
+    /// A mail's file has the name of its job.
+    async fn forget(&self, theirs: &(dyn Fn(Uuid) -> bool + Sync)) -> Result<(), MailError> {
         let mut entries = match tokio::fs::read_dir(&self.folder).await {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -185,7 +183,7 @@ impl Mailer for FolderMailer {
             let name = entry.file_name();
             let job = name.to_str().map(|name| name.trim_start_matches('.'));
             let job = job.and_then(|name| name.split('.').next()?.parse::<Uuid>().ok());
-            if job.is_some_and(|job| mail_is_of(job, account)) {
+            if job.is_some_and(theirs) {
                 match tokio::fs::remove_file(entry.path()).await {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(MailError::Folder(error));

@@ -88,6 +88,18 @@ letters! {
     AccountDeactivated = "account_deactivated";
     /// An administrator deactivated your account. The link leads to the site.
     AccountClosed = "account_closed";
+    /// To a guest: what you booked waits for the provider. The link manages it, as that of all mails to guests does.
+    GuestRequested = "guest_requested";
+    /// To a guest: your appointment will take place.
+    GuestConfirmed = "guest_confirmed";
+    /// To a guest: the provider said no.
+    GuestDeclined = "guest_declined";
+    /// To a guest: the provider called it off.
+    GuestCancelled = "guest_cancelled";
+    /// To a guest: the provider moved it.
+    GuestMoved = "guest_moved";
+    /// To a guest: the provider did not answer.
+    GuestExpired = "guest_expired";
 }
 
 /// A mail has both.
@@ -119,9 +131,14 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 impl Letter {
     /// The letter as it is sent to somebody, in their language. What its link is for, each letter says.
     pub fn render(self, to: &Recipient, link: &str) -> Rendered {
+        self.render_about(to, link, "")
+    }
+
+    /// The same, about something: those to guests say what was booked.
+    pub fn render_about(self, to: &Recipient, link: &str, about: &str) -> Rendered {
         let render = |form, layout| {
-            let values =
-                context! { layout, link, name => to.name.as_str(), lang => to.locale.tag() };
+            let name = to.name.as_str();
+            let values = context! { layout, link, about, name, lang => to.locale.tag() };
             let template = TEMPLATES.get_template(self.template(to.locale, form));
             let template = template.expect("every letter has a template of every form");
             let mut captured =

@@ -6,10 +6,12 @@
 
 mod account_mails;
 mod erasures;
+mod expiry;
+mod guests;
 mod photo_files;
 
 use async_trait::async_trait;
-use domain::ids::{AccountId, Id, RoutingSlot, shape};
+use domain::ids::{AccountId, AppointmentId, Id, RoutingSlot, shape};
 use domain::position::Partition;
 use event_log::{EventLog, Recorded, checkpoints};
 use uuid::Uuid;
@@ -21,7 +23,10 @@ use crate::runner::{ApplyError, Batch, Projector};
 type Reaction = fn(&Recorded) -> Option<(Task, Priority)>;
 
 /// Each orders at most one job of an event. Its place in the list is in the ids of its jobs: add at the end.
-const REACTIONS: [Reaction; 3] = [account_mails::order, photo_files::order, erasures::order];
+const REACTIONS: [Reaction; 5] =
+    [account_mails::order, photo_files::order, erasures::order, expiry::order, guests::order];
+/// Where mails to guests stand in that list.
+const GUESTS: u8 = 4;
 
 /// The reactor.
 pub struct JobOrders {
@@ -70,7 +75,8 @@ impl Projector for JobOrders {
 fn orders(event: &Recorded) -> impl Iterator<Item = NewJob> + '_ {
     (0..).zip(REACTIONS).filter_map(|(nth, reaction)| {
         let (task, priority) = reaction(event)?;
-        Some(NewJob { id: job_id(event, nth), task, priority, run_at: event.recorded_at })
+        let run_at = task.due().unwrap_or(event.recorded_at);
+        Some(NewJob { id: job_id(event, nth), task, priority, run_at })
     })
 }
 
@@ -86,5 +92,17 @@ fn job_id(event: &Recorded, nth: u8) -> Uuid {
 
 /// Whether a job is a mail that was ordered by an event of this account: 48 random bits and the slot say so.
 pub(crate) fn mail_is_of(job: Uuid, account: AccountId) -> bool {
-    job.as_bytes()[..6] == account.uuid().as_bytes()[..6] && RoutingSlot::of(job) == account.slot()
+    is_ordered_by(job, account.uuid(), 0)
+}
+
+/// The same of a guest, whose one appointment's events order them.
+pub(crate) fn guests_mail_is_of(job: Uuid, appointment: AppointmentId) -> bool {
+    is_ordered_by(job, appointment.uuid(), GUESTS)
+}
+
+fn is_ordered_by(job: Uuid, stream: Uuid, nth: u8) -> bool {
+    let (job_bytes, stream_bytes) = (job.as_bytes(), stream.as_bytes());
+    job_bytes[0] == stream_bytes[0] ^ nth
+        && job_bytes[1..6] == stream_bytes[1..6]
+        && RoutingSlot::of(job) == RoutingSlot::of(stream)
 }

@@ -212,7 +212,12 @@ fn moved(event: &AppointmentEvent) -> (ProviderId, [Option<Span>; 2]) {
         }
         AppointmentEvent::AppointmentConfirmed { parties, slot }
         | AppointmentEvent::AppointmentDeclined { parties, slot, .. }
-        | AppointmentEvent::AppointmentCancelled { parties, slot, .. } => {
+        | AppointmentEvent::AppointmentCancelled { parties, slot, .. }
+        | AppointmentEvent::AppointmentExpired { parties, slot }
+        | AppointmentEvent::AppointmentCompleted { parties, slot, .. }
+        | AppointmentEvent::AppointmentMissed { parties, slot, .. }
+        | AppointmentEvent::AppointmentNoted { parties, slot, .. }
+        | AppointmentEvent::GuestErased { parties, slot } => {
             (parties.provider, [Some(*slot), None])
         }
         AppointmentEvent::AppointmentRescheduled { parties, from, to, .. } => {

@@ -106,7 +106,7 @@ impl NotificationsProjector {
         &self,
         recorded: &Recorded,
         event: &AppointmentEvent,
-        notice: Notice,
+        (notice, recipient): (Notice, AccountId),
         until: u64,
     ) -> Result<NewNotification, ApplyError> {
         let appointment = AppointmentId::trusted(recorded.stream.id);
@@ -117,7 +117,12 @@ impl NotificationsProjector {
             AppointmentEvent::AppointmentBooked { slot, .. }
             | AppointmentEvent::AppointmentConfirmed { slot, .. }
             | AppointmentEvent::AppointmentDeclined { slot, .. }
-            | AppointmentEvent::AppointmentCancelled { slot, .. } => (slot.start, None),
+            | AppointmentEvent::AppointmentCancelled { slot, .. }
+            | AppointmentEvent::AppointmentExpired { slot, .. }
+            | AppointmentEvent::AppointmentCompleted { slot, .. }
+            | AppointmentEvent::AppointmentMissed { slot, .. }
+            | AppointmentEvent::AppointmentNoted { slot, .. }
+            | AppointmentEvent::GuestErased { slot, .. } => (slot.start, None),
         };
         let loaded;
         let terms: &Terms = if let AppointmentEvent::AppointmentBooked { terms, .. } = event {
@@ -134,17 +139,17 @@ impl NotificationsProjector {
         let (other, other_name, service_name) = match notice.to {
             Side::Provider => {
                 let name = terms.contact.known().map(|contact| PartyName::from(&contact.name));
-                (parties.client, name, service_name)
+                (parties.client.subject(), name, service_name)
             }
             Side::Client => {
                 let name = self.shop_name(parties.provider, recorded.at, until).await?;
                 // What a shop calls its services goes with its own name: a purge looks for both by that.
                 let service_name = service_name.filter(|_| name.is_some());
-                (parties.provider_account, name, service_name)
+                (parties.provider_account.into(), name, service_name)
             }
         };
         Ok(NewNotification {
-            recipient: notice.recipient(&parties),
+            recipient,
             at: recorded.at,
             recorded_at: recorded.recorded_at,
             kind: notice.kind,
@@ -185,8 +190,8 @@ impl Projector for NotificationsProjector {
         for recorded in &batch.events {
             match &recorded.event {
                 Event::Appointment(event) => {
-                    for notice in notices(event).into_iter().flatten() {
-                        let new = self.notification(recorded, event, notice, until).await?;
+                    for told in told(event) {
+                        let new = self.notification(recorded, event, told, until).await?;
                         notifications.push(new);
                     }
                 }
@@ -211,10 +216,11 @@ struct Notice {
 }
 
 impl Notice {
-    fn recipient(self, parties: &Parties) -> AccountId {
+    /// Whose feed it goes into: a guest has none.
+    fn recipient(self, parties: &Parties) -> Option<AccountId> {
         match self.to {
-            Side::Client => parties.client,
-            Side::Provider => parties.provider_account,
+            Side::Client => parties.client.account(),
+            Side::Provider => Some(parties.provider_account),
         }
     }
 }
@@ -227,8 +233,9 @@ fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
         Side::Provider => Side::Client,
     };
     match event {
-        AppointmentEvent::AppointmentBooked { status, .. } => [
-            notice(Side::Provider, NotificationKind::NewBooking),
+        AppointmentEvent::AppointmentBooked { status, by, .. } => [
+            (*by == Side::Client)
+                .then_some(Notice { to: Side::Provider, kind: NotificationKind::NewBooking }),
             (*status == Status::Confirmed)
                 .then_some(Notice { to: Side::Client, kind: NotificationKind::BookingConfirmed }),
         ],
@@ -244,14 +251,34 @@ fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
         AppointmentEvent::AppointmentRescheduled { by, .. } => {
             [notice(other(*by), NotificationKind::BookingRescheduled), None]
         }
+        AppointmentEvent::AppointmentExpired { .. } => [
+            notice(Side::Client, NotificationKind::BookingExpired),
+            notice(Side::Provider, NotificationKind::BookingExpired),
+        ],
+        AppointmentEvent::AppointmentCompleted { .. } => {
+            [notice(Side::Client, NotificationKind::BookingCompleted), None]
+        }
+        AppointmentEvent::AppointmentMissed { .. } => {
+            [notice(Side::Client, NotificationKind::BookingMissed), None]
+        }
+        // Nobody else's business.
+        AppointmentEvent::AppointmentNoted { .. } | AppointmentEvent::GuestErased { .. } => {
+            [None, None]
+        }
     }
+}
+
+/// The notices that go into a feed, and whose.
+fn told(event: &AppointmentEvent) -> impl Iterator<Item = (Notice, AccountId)> {
+    let parties = event.parties();
+    let told = move |notice: Notice| Some((notice, notice.recipient(&parties)?));
+    notices(event).into_iter().flatten().filter_map(told)
 }
 
 /// The accounts whose feed an event changes.
 pub(crate) fn recipients(event: &Event) -> Vec<AccountId> {
     let Event::Appointment(event) = event else { return Vec::new() };
-    let parties = event.parties();
-    notices(event).into_iter().flatten().map(|notice| notice.recipient(&parties)).collect()
+    told(event).map(|(_, recipient)| recipient).collect()
 }
 
 fn mark(recorded: &Recorded, event: &NotificationFeedEvent) -> ReadMark {

@@ -16,6 +16,7 @@ use domain::session::SessionEvent;
 use domain::text::Note;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
+use read_models::appointment_notes::{Noted, NotesWrites};
 use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
 use read_models::providers::{ProviderChange, ProviderWrites};
 use read_models::services::{self, ServiceChange, ServiceWrites};
@@ -66,6 +67,7 @@ impl Projector for ReadTables {
         tables.providers.flush(&mut transaction).await?;
         tables.services.flush(&mut transaction).await?;
         tables.appointments.flush(&mut transaction).await?;
+        tables.notes.flush(&mut transaction).await?;
         tables.sessions.flush(&mut transaction).await?;
         sessions::forget_whose(&mut transaction, &tables.erased).await?;
         services::forget_of(&mut transaction, &tables.closed).await?;
@@ -82,6 +84,7 @@ struct Tables {
     providers: ProviderWrites,
     services: ServiceWrites,
     appointments: AppointmentWrites,
+    notes: NotesWrites,
     sessions: SessionWrites,
     /// Whose sessions lose what is personal.
     erased: Vec<AccountId>,
@@ -104,11 +107,12 @@ impl Tables {
                 self.provider(ProviderId::trusted(event.stream.id), stamp, change);
             }
             Event::Appointment(change) => {
-                self.appointments.push(
-                    AppointmentId::trusted(event.stream.id),
-                    stamp,
-                    appointment(change),
-                );
+                let id = AppointmentId::trusted(event.stream.id);
+                if let AppointmentEvent::AppointmentNoted { parties, slot: _, by, notes } = change {
+                    let notes = notes.as_ref().and_then(Personal::known).cloned();
+                    self.notes.push(id, stamp, Noted { parties: *parties, by: *by, notes });
+                }
+                self.appointments.push(id, stamp, appointment(change));
             }
             Event::Session(change) => {
                 let id = SessionId::trusted(event.stream.id);
@@ -230,7 +234,7 @@ fn session(event: &SessionEvent, at: Instant) -> SessionChange {
 
 fn appointment(event: &AppointmentEvent) -> AppointmentChange {
     match event {
-        AppointmentEvent::AppointmentBooked { terms, slot, status } => {
+        AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by: _, by: _ } => {
             AppointmentChange::Booked(Box::new(NewAppointment {
                 provider: terms.provider,
                 provider_account: terms.provider_account,
@@ -254,9 +258,27 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
         AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
             status_changed(Status::Cancelled, reason.as_ref())
         }
-        AppointmentEvent::AppointmentRescheduled { parties: _, from: _, to, by: _, status } => {
-            AppointmentChange::Rescheduled { to: *to, status: *status }
+        AppointmentEvent::AppointmentRescheduled {
+            parties: _,
+            from: _,
+            to,
+            by: _,
+            status,
+            answer_by: _,
+        } => AppointmentChange::Rescheduled { to: *to, status: *status },
+        AppointmentEvent::AppointmentExpired { parties: _, slot: _ } => {
+            status_changed(Status::Expired, None)
         }
+        AppointmentEvent::AppointmentCompleted { parties: _, slot: _, correctable_until: _ } => {
+            status_changed(Status::Completed, None)
+        }
+        AppointmentEvent::AppointmentMissed { parties: _, slot: _, correctable_until: _ } => {
+            status_changed(Status::NoShow, None)
+        }
+        AppointmentEvent::AppointmentNoted { parties: _, slot: _, by: _, notes: _ } => {
+            AppointmentChange::Touched
+        }
+        AppointmentEvent::GuestErased { parties: _, slot: _ } => AppointmentChange::GuestErased,
     }
 }
 
@@ -264,6 +286,6 @@ fn status_changed(status: Status, reason: Option<&Personal<Note>>) -> Appointmen
     AppointmentChange::StatusChanged {
         status,
         reason: reason.and_then(Personal::known).cloned(),
-        reason_by: reason.map(|reason| AccountId::trusted(reason.subject().uuid())),
+        reason_by: reason.map(Personal::subject),
     }
 }

@@ -5,6 +5,7 @@
 mod audit;
 mod common;
 mod jobs;
+mod life;
 mod mailers;
 mod mails;
 mod parking;

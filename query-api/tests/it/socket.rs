@@ -137,7 +137,7 @@ fn notification(recipient: AccountId, number: u64) -> NewNotification {
         kind: NotificationKind::NewBooking,
         appointment: Mint::new([5; 32]).id::<AppointmentId>(slot, 0),
         provider: Mint::new([6; 32]).id::<ProviderId>(slot, 0),
-        other: account(1_000),
+        other: account(1_000).into(),
         other_name: None,
         service_name: Some("Corte".parse().unwrap()),
         start: recorded_at,

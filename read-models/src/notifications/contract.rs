@@ -374,7 +374,7 @@ async fn racing_writers_lose_nothing(feed: Feed) {
 async fn a_purged_account_is_gone_and_nameless_elsewhere(feed: Feed) {
     let mut foreign = new(3, 1, 1);
     foreign.recipient = id(7);
-    foreign.other = ana();
+    foreign.other = ana().into();
     // At ana's own shop.
     let shop: ProviderId = id(8);
     let mut booked = NewNotification { at: position(3, 4), provider: shop, ..foreign.clone() };
@@ -382,7 +382,7 @@ async fn a_purged_account_is_gone_and_nameless_elsewhere(feed: Feed) {
     let stored = vec![foreign, booked, new(3, 2, 1), new(3, 3, 1)];
     let marks = vec![one(position(3, 9)), all_until(1)];
     feed.apply(batch(3, 4, stored.clone(), marks)).await.unwrap();
-    feed.purge(ana(), &[shop]).await.unwrap();
+    feed.purge(ana().into(), &[shop]).await.unwrap();
     assert_eq!(list(&feed, Filter::All).await, []);
     let page = feed.list(id(7), Filter::All, None, PageLimit::default()).await.unwrap();
     let names = |item: &Notification| {

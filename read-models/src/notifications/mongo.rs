@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use domain::Instant;
 use domain::hours::Zone;
-use domain::ids::{AccountId, ProviderId};
+use domain::ids::{AccountId, ProviderId, SubjectId};
 use domain::position::{Partition, PartitionCount, Position, PositionToken};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, WriteConcern};
@@ -337,8 +337,8 @@ impl NotificationFeed for MongoFeed {
         Ok(Counts { unread, total })
     }
 
-    async fn purge(&self, account: AccountId, shops: &[ProviderId]) -> Result<(), FeedError> {
-        let id = account.to_string();
+    async fn purge(&self, person: SubjectId, shops: &[ProviderId]) -> Result<(), FeedError> {
+        let id = person.to_string();
         let (notifications, feeds) = (self.notifications(), self.feeds());
         let shops: Vec<String> = shops.iter().map(ToString::to_string).collect();
         let booked = doc! { "other": &id, "provider": { "$in": shops } };

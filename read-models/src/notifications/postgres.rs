@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use domain::Instant;
 use domain::hours::Zone;
-use domain::ids::{AccountId, Id, ProviderId};
+use domain::ids::{AccountId, Id, ProviderId, SubjectId};
 use domain::position::{Partition, PartitionCount, Position, PositionToken};
 use domain::text::ServiceName;
 use sqlx::{PgConnection, PgPool};
@@ -225,14 +225,14 @@ impl NotificationFeed for PostgresFeed {
         Ok(Counts { unread: number(unread, "unread")?, total: number(total, "total")? })
     }
 
-    async fn purge(&self, account: AccountId, shops: &[ProviderId]) -> Result<(), FeedError> {
+    async fn purge(&self, person: SubjectId, shops: &[ProviderId]) -> Result<(), FeedError> {
         let mut transaction = self.pool.begin().await.map_err(unavailable)?;
         sqlx::query(
             "UPDATE notifications SET other_name = NULL,
                  service_name = CASE WHEN provider_id = ANY ($2) THEN NULL ELSE service_name END
              WHERE other_id = $1 AND other_name IS NOT NULL",
         )
-        .bind(account.uuid())
+        .bind(person.uuid())
         .bind(shops.iter().map(|shop| shop.uuid()).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await
@@ -242,7 +242,7 @@ impl NotificationFeed for PostgresFeed {
             "DELETE FROM notification_feeds WHERE recipient_id = $1",
         ] {
             sqlx::query(sql)
-                .bind(account.uuid())
+                .bind(person.uuid())
                 .execute(&mut *transaction)
                 .await
                 .map_err(unavailable)?;

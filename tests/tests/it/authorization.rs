@@ -164,6 +164,12 @@ fn table() -> Vec<Entry> {
             let email = &t.people[&Deactivated].email;
             ask().json(json!({ "email": email, "password": "a wrong password" }))
         }),
+        to("GuestAppointment", Prover(401), |_, _| ask()),
+        to("RescheduleGuestAppointment", Prover(401), |_, _| {
+            ask().json(json!({ "start": in_days(6, "12:00:00Z") }))
+        }),
+        to("CancelGuestAppointment", Prover(401), |_, _| ask()),
+        to("EraseGuest", Prover(401), |_, _| ask()),
         to("RefreshSession", Prover(401), |t, _| {
             ask().json(json!({ "refresh_token": format!("ptr_{}", t.session) }))
         }),
@@ -211,6 +217,9 @@ fn table() -> Vec<Entry> {
         }),
         to("ChangeAppointmentStatus", Only(&[Provider], 404, &[(Client, 403)]), |t, _| {
             ask().at("id", &t.appointment).json(json!({ "status": "confirmed" }))
+        }),
+        to("NoteAppointment", Only(PARTIES, 404, &[]), |t, _| {
+            ask().at("id", &t.appointment).json(json!({ "notes": "for myself" }))
         }),
         to("CancelAppointment", Only(PARTIES, 404, &[]), |t, _| {
             ask().at("id", &t.appointment).json(json!({ "reason": "for a test" }))

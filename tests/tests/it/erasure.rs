@@ -262,7 +262,15 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         let why = cancel(&ana.owner.api, &called_off, &format!("Closed. {word}")).await;
         let kept = bia.api.post("/api/appointments", plain(&carla, &other_day)).await.expect(201);
         let last = cancel(&bia.api, &kept.body, "I found another.").await;
-        let after = [hers.position(), theirs.position(), why, last].join(",");
+        let mut noted = Vec::new();
+        for booked in [&hers, &theirs] {
+            let id = booked.body["id"].as_str().expect("an id");
+            let notes = json!({"notes": format!("For myself: {word}")});
+            let path = format!("/api/appointments/{id}/notes");
+            noted.push(ana.owner.api.put(&path, notes).await.expect(200).position());
+        }
+        let noted = noted.join(",");
+        let after = [hers.position(), theirs.position(), why, last, noted].join(",");
         let days = [day.clone(), other_day.clone()];
         assert!(look(&markers, &bia, &carla, &days, &after).await);
 
@@ -282,9 +290,16 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         pontual.nobody().get("/api/users/export").await.expect(401);
 
         let before = places(&pontual, profile, &markers).await;
-        for wanted in
-            ["accounts", "providers", "services", "appointments", "sessions", "audit_trail", ".eml"]
-        {
+        for wanted in [
+            "accounts",
+            "providers",
+            "services",
+            "appointments",
+            "appointment_notes",
+            "sessions",
+            "audit_trail",
+            ".eml",
+        ] {
             assert!(before.iter().any(|place| place.contains(wanted)), "{wanted}: {before:?}");
         }
         for log in ["events", "commands", "claims", "snapshots", "secrets"] {
@@ -370,7 +385,7 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         // A rebuild from the log.
         pontual.kill(0).await;
         for sql in [
-            "TRUNCATE accounts, providers, services, appointments, sessions, audit_trail, notifications, notification_feeds, notification_checkpoints",
+            "TRUNCATE accounts, providers, services, appointments, appointment_notes, sessions, audit_trail, notifications, notification_feeds, notification_checkpoints",
             "DELETE FROM checkpoints WHERE projector IN ('read-tables', 'audit', 'availability')",
         ] {
             sqlx::query(sql).execute(&pool).await.expect(sql);
@@ -412,6 +427,80 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         pontual.nobody().post("/api/auth/confirm", json!({"token": token})).await.expect(200);
         let again = pontual.sign_in(&ana.owner.email, PASSWORD).await;
         assert_ne!(again.account, ana.owner.account);
+    }
+}
+
+#[tokio::test]
+async fn an_erased_guest_is_in_no_store_and_their_link_is_dead() {
+    for profile in Profile::ALL {
+        let pontual = Pontual::start(profile).await;
+        let markers = Markers::new();
+        let word = &markers.word;
+        let policy = json!({"minimum_notice_minutes": 0, "horizon_days": 90, "cancellation_window_minutes": 0,
+            "confirmation": "manual", "guests": true});
+        let carla = pontual.provider_with("Carla", json!({"policy": policy})).await;
+        let nobody = pontual.nobody();
+        let day = in_days(7, "12:00:00Z");
+        let (mut guests, mut after) = (Vec::new(), Vec::new());
+        for (name, start) in [("gil", &day), ("eva", &in_days(7, "14:00:00Z"))] {
+            let email = format!("{name}.{word}@example.com");
+            let contact = json!({"name": format!("{name} {word}"), "email": email,
+                "phone": format!("+55{}", markers.digits)});
+            let body = json!({"provider_id": carla.id, "start": start,
+                "notes": format!("Call me {word}"), "contact": contact});
+            let asked = nobody.request("POST", "/api/appointments").header("user-agent", word);
+            let booked = nobody.send(asked.json(&body)).await.expect(201);
+            after.push(booked.position());
+            let mail = pontual.mail_to(&email).await;
+            let (_, token) = mail.split_once("#token=").expect("the mail has a link");
+            let token =
+                token.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c));
+            guests.push((token.collect::<String>(), booked.body));
+        }
+        let by_link = |n: usize, method: &str, path: &str| {
+            nobody.request(method, path).header("pontual-guest", &guests[n].0)
+        };
+        // One calls it off, and says why; the other's stands.
+        let why = json!({"reason": format!("Ill. {word}")});
+        let off = nobody.send(by_link(0, "DELETE", "/api/guest/appointment").json(&why)).await;
+        after.push(off.expect(200).position());
+        let list = format!("/api/appointments/provider/{}?day={}", carla.id, &day[..10]);
+        let shown = async |after: &str| {
+            let lists = carla.owner.api.get_after(&list, after).await.expect(200).body;
+            let feed =
+                carla.owner.api.get_after("/api/notifications", after).await.expect(200).body;
+            (lists, feed)
+        };
+        let (lists, feed) = shown(&after.join(",")).await;
+        assert!(
+            markers.is_in(lists.to_string().as_bytes())
+                && markers.is_in(feed.to_string().as_bytes())
+        );
+        let before = places(&pontual, profile, &markers).await;
+        assert!(before.iter().any(|place| place.ends_with("appointments")), "{before:?}");
+        for log in ["events", "commands", "snapshots", "jobs"] {
+            let log = format!("public.{log}");
+            assert!(!before.iter().any(|place| place.ends_with(&log)), "{log}: {before:?}");
+        }
+
+        let mut erased = Vec::new();
+        for n in 0..guests.len() {
+            let request = by_link(n, "DELETE", "/api/guest").header("idempotency-key", "go");
+            let again = request.try_clone().expect("a request");
+            erased.push(nobody.send(request).await.expect(202).position());
+            nobody.send(again).await.expect(202);
+            nobody.send(by_link(n, "DELETE", "/api/guest")).await.expect(422);
+        }
+        let (lists, _) = shown(&erased.join(",")).await;
+        assert_eq!(lists["items"][1]["status"], "cancelled", "{lists}");
+        assert!(!markers.is_in(lists.to_string().as_bytes()), "{lists}");
+        nobody.send(by_link(1, "GET", "/api/guest/appointment")).await.expect(422);
+        until("the guests are in no store", &pontual, async || {
+            places(&pontual, profile, &markers).await.is_empty()
+        })
+        .await;
+        let (_, feed) = shown(&erased.join(",")).await;
+        assert_eq!(feed["items"][0]["other_party"], Value::Null);
     }
 }
 

@@ -42,6 +42,30 @@ async fn two_processes_on_one_redis_share_a_quota() {
 }
 
 #[tokio::test]
+async fn guests_book_so_often_from_one_address_and_for_one_address() {
+    for profile in Profile::ALL {
+        let extra = [ON, PROXY, ("PONTUAL_LIMIT_GUEST_BOOKING", "2/h")];
+        let pontual = Pontual::start_with(profile, 4, &extra).await;
+        let policy = json!({
+            "minimum_notice_minutes": 0, "horizon_days": 90, "cancellation_window_minutes": 0,
+            "confirmation": "manual", "guests": true,
+        });
+        let ana = pontual.provider_with("Ana", json!({ "policy": policy })).await;
+        let book = async |ip: &str, email: &str, hour: u8| {
+            let start = end_to_end::in_days(7, &format!("{hour}:00:00Z"));
+            let contact = json!({ "name": "Gil Guest", "email": email });
+            let body = json!({ "provider_id": ana.id, "start": start, "contact": contact });
+            from(&pontual, ip, "/api/appointments", body).await
+        };
+        book("203.0.113.1", "gil@example.com", 12).await.expect(201);
+        book("203.0.113.1", "eva@example.com", 13).await.expect(201);
+        book("203.0.113.1", "ian@example.com", 14).await.expect(429);
+        book("203.0.113.2", "gil@example.com", 14).await.expect(201);
+        book("203.0.113.3", "Gil@example.com", 15).await.expect(429);
+    }
+}
+
+#[tokio::test]
 async fn a_password_can_be_tried_five_times_a_minute_whoever_tries_and_whether_there_is_an_account()
 {
     for profile in Profile::ALL {

@@ -8,6 +8,8 @@ mod bad_input;
 mod booking;
 mod crashes;
 mod erasure;
+mod guests;
+mod life;
 mod limits;
 mod notifications;
 mod operations;

@@ -1,0 +1,203 @@
+//! Booking: the slot in the agenda of each UTC day it touches, and the new appointment, in one append.
+
+use super::place::{answer_by, bookable, take};
+use super::stands::AppointmentStands;
+use super::{Appointment, AppointmentCommand, Client, Contact, Side, Terms, first_status};
+use crate::account::{Account, signed_in};
+use crate::actor::Actor;
+use crate::agenda::{Agenda, AgendaCommand, Taking};
+use crate::aggregate::StreamId;
+use crate::command::{Command, Stop, Target, View};
+use crate::hours::Confirmation;
+use crate::ids::{AgendaId, AppointmentId, GuestId, Id, ProviderId, ServiceId};
+use crate::locale::Locale;
+use crate::personal::Personal;
+use crate::provider::{Provider, Service};
+use crate::text::Note;
+use crate::{Instant, Refusal};
+
+/// Book a service at an instant, for the actor.
+#[derive(Debug, Clone)]
+pub struct BookAppointment {
+    /// With whom.
+    pub provider: ProviderId,
+    /// What; `None` where the provider offers just one service.
+    pub service: Option<ServiceId>,
+    /// When it starts.
+    pub start: Instant,
+    /// What the client wants the provider to know.
+    pub notes: Option<Note>,
+}
+
+impl BookAppointment {
+    /// The agenda racers for the slot meet at.
+    fn meets_at(&self) -> StreamId {
+        StreamId::of::<Agenda>(AgendaId::of(self.provider, self.start.date_naive()))
+    }
+
+    /// Takes the slot and books it for somebody.
+    fn place(&self, view: &View<'_>, whom: Whom) -> Result<AppointmentStands, Stop> {
+        let provider = view.load::<Provider>(self.provider)?;
+        let shop = provider.open()?;
+        let service = wanted_service(provider, self.service)?;
+        let measure = service.measure();
+        let slot = bookable(&provider.schedule, &measure, self.start, view.now())?;
+
+        let appointment: AppointmentId = view.mint().id(self.provider.slot(), 0);
+        for day in measure.buffered(slot).utc_days() {
+            let taking = Taking { provider: self.provider, day, appointment, slot, measure };
+            take(view, provider, &measure, AgendaCommand::TakeSlot(taking), None)?;
+        }
+        let Whom { client, contact, guest_locale, by } = whom;
+        let subject = client.subject();
+        let price = provider.price_of(service);
+        let service_name = service.name.known().ok_or(Refusal::NotFound("provider"))?;
+        let terms = Box::new(Terms {
+            provider: self.provider,
+            provider_account: shop.account,
+            client,
+            guest_locale,
+            contact: Personal::of(subject, contact),
+            measure,
+            service_name: Personal::of(shop.account, service_name.clone()),
+            zone: provider.schedule.zone,
+            price,
+            client_notes: self.notes.clone().map(|notes| Personal::of(subject, notes)),
+        });
+        let policy = &provider.schedule.policy;
+        // Whoever books in their own shop has agreed.
+        let confirmation = match by {
+            Side::Client => policy.confirmation,
+            Side::Provider => Confirmation::Automatic,
+        };
+        let answer_by = answer_by(policy, slot.start, view.now());
+        view.decide::<Appointment>(
+            appointment,
+            AppointmentCommand::Book { terms, slot, confirmation, answer_by, by },
+        )?;
+        Ok(AppointmentStands {
+            appointment,
+            provider: self.provider,
+            service: service.id,
+            service_name: Some(service_name.clone()),
+            slot,
+            zone: provider.schedule.zone,
+            price,
+            status: first_status(confirmation),
+        })
+    }
+}
+
+/// For whom a slot is booked, and by whom.
+struct Whom {
+    client: Client,
+    contact: Contact,
+    guest_locale: Option<Locale>,
+    by: Side,
+}
+
+impl Command for BookAppointment {
+    const NAME: &'static str = "BookAppointment";
+    type Outcome = AppointmentStands;
+
+    fn target(&self, _: &View<'_>) -> Target {
+        Target::stream::<Provider>(self.provider)
+    }
+
+    fn queue(&self) -> Option<StreamId> {
+        Some(self.meets_at())
+    }
+
+    fn reads(&self) -> Vec<StreamId> {
+        vec![StreamId::of::<Provider>(self.provider), self.meets_at()]
+    }
+
+    /// Whoever is signed in with a confirmed address, but the provider's own owner.
+    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
+        let client = signed_in(view.actor())?;
+        view.consult::<Account>(client)?.may_act()?;
+        if view.load::<Provider>(self.provider)?.open()?.account == client {
+            return Err(Refusal::OwnAppointment.into());
+        }
+        Ok(())
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
+        let client = signed_in(view.actor())?;
+        let profile = view.consult::<Account>(client)?.may_act()?;
+        let contact = Contact {
+            name: profile.name.known().ok_or(Refusal::NotFound("account"))?.clone(),
+            email: profile.email.known().ok_or(Refusal::NotFound("account"))?.clone(),
+            phone: profile.phone.as_ref().and_then(Personal::known).cloned(),
+        };
+        let client = client.into();
+        self.place(view, Whom { client, contact, guest_locale: None, by: Side::Client })
+    }
+}
+
+/// Book for somebody without an account, known by how they can be reached (K18): themselves, where the provider allows
+/// that, or the provider on their behalf.
+#[derive(Debug, Clone)]
+pub struct BookForGuest {
+    /// What, with whom and when.
+    pub booking: BookAppointment,
+    /// Who they are.
+    pub contact: Contact,
+    /// The language they read.
+    pub locale: Locale,
+}
+
+impl Command for BookForGuest {
+    const NAME: &'static str = "BookForGuest";
+    type Outcome = AppointmentStands;
+
+    fn target(&self, view: &View<'_>) -> Target {
+        self.booking.target(view)
+    }
+
+    fn queue(&self) -> Option<StreamId> {
+        self.booking.queue()
+    }
+
+    fn reads(&self) -> Vec<StreamId> {
+        self.booking.reads()
+    }
+
+    /// The provider; and whoever is not signed in, where the provider's policy lets guests book.
+    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
+        let provider = view.load::<Provider>(self.booking.provider)?;
+        let shop = provider.open()?;
+        match view.actor() {
+            Actor::Account { id, .. } if shop.account == *id => Ok(()),
+            Actor::Anonymous if provider.schedule.policy.guests => Ok(()),
+            Actor::Anonymous => Err(Refusal::SignInRequired.into()),
+            Actor::Account { .. } | Actor::Guest { .. } | Actor::System(_) => {
+                Err(Refusal::Forbidden.into())
+            }
+        }
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
+        let guest: GuestId = view.mint().id(self.booking.provider.slot(), 0);
+        view.new_subject(guest);
+        let by = match view.actor().account() {
+            Some(_) => Side::Provider,
+            None => {
+                view.sent_by(guest);
+                Side::Client
+            }
+        };
+        let (client, contact) = (Client::Guest { guest }, self.contact.clone());
+        self.booking.place(view, Whom { client, contact, guest_locale: Some(self.locale), by })
+    }
+}
+
+fn wanted_service(provider: &Provider, wanted: Option<ServiceId>) -> Result<&Service, Refusal> {
+    match wanted {
+        Some(id) => provider.service(id),
+        None if provider.services.len() == 1 => {
+            provider.services.values().next().ok_or(Refusal::NotFound("service"))
+        }
+        None => Err(Refusal::NotFound("service")),
+    }
+}

@@ -1,0 +1,78 @@
+//! Moving an appointment, from either side.
+
+use std::collections::BTreeSet;
+
+use super::place::{answer_by, bookable, take};
+use super::stands::{AppointmentStands, in_window, party, stands};
+use super::{Appointment, AppointmentCommand, AppointmentEvent};
+use crate::Instant;
+use crate::agenda::{AgendaCommand, Taking};
+use crate::command::{Command, Stop, Target, View};
+use crate::ids::AppointmentId;
+use crate::provider::Provider;
+
+/// Move an appointment to another start, keeping its id, its history and what was agreed (K19).
+#[derive(Debug, Clone)]
+pub struct RescheduleAppointment {
+    /// Which.
+    pub appointment: AppointmentId,
+    /// When it is to start.
+    pub start: Instant,
+}
+
+impl Command for RescheduleAppointment {
+    const NAME: &'static str = "RescheduleAppointment";
+    type Outcome = AppointmentStands;
+
+    fn target(&self, _: &View<'_>) -> Target {
+        Target::stream::<Appointment>(self.appointment)
+    }
+
+    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
+        party(view, self.appointment).map(drop)
+    }
+
+    fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
+        let (booking, by) = party(view, self.appointment)?;
+        booking.live("rescheduled", view.now())?;
+        let terms = &booking.terms;
+        let provider = view.load::<Provider>(terms.provider)?;
+        provider.open()?;
+        let mut outcome = stands(self.appointment, booking);
+        if self.start == booking.slot.start {
+            return Ok(outcome);
+        }
+        in_window(provider, booking, by, view.now())?;
+        let slot = bookable(&provider.schedule, &terms.measure, self.start, view.now())?;
+        let days = |slot| terms.measure.buffered(slot).utc_days();
+        let (old, new) = (days(booking.slot), days(slot));
+        for day in old.iter().chain(&new).copied().collect::<BTreeSet<_>>() {
+            let (provider_id, appointment) = (terms.provider, self.appointment);
+            let command = if new.contains(&day) {
+                let taking = Taking {
+                    provider: provider_id,
+                    day,
+                    appointment,
+                    slot,
+                    measure: terms.measure,
+                };
+                AgendaCommand::MoveSlot(taking)
+            } else {
+                AgendaCommand::FreeSlot { provider: provider_id, day, appointment }
+            };
+            take(view, provider, &terms.measure, command, Some((appointment, booking.slot.start)))?;
+        }
+        let policy = &provider.schedule.policy;
+        let confirmation = policy.confirmation;
+        let answer_by = answer_by(policy, slot.start, view.now());
+        let events = view.decide::<Appointment>(
+            self.appointment,
+            AppointmentCommand::Reschedule { by, to: slot, confirmation, answer_by },
+        )?;
+        outcome.slot = slot;
+        if let Some(AppointmentEvent::AppointmentRescheduled { status, .. }) = events.first() {
+            outcome.status = *status;
+        }
+        Ok(outcome)
+    }
+}
