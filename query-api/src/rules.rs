@@ -4,18 +4,19 @@
 //! |---|---|
 //! | providers, services, free slots, keys | everybody |
 //! | a photo | whoever knows its id |
-//! | `Me`, own account and its export, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | `Me`, own account and its export, own sessions, own appointments, own shop and dashboard, own services, own notifications | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
 //! | how far somebody's erasure is | administrators |
-//! | one appointment | its client and its provider; to others it does not exist |
+//! | one appointment, now or as of a point | its client and its provider; to others it does not exist |
+//! | an appointment's history | its client, its provider, auditors; to others it does not exist |
 //! | the audit trail | auditors |
-//! | a provider's appointments of a day | the provider; others are told that it is not theirs |
+//! | a provider's appointments of a day, now or as of a point, and calendar | the provider; others are told that it is not theirs |
 
 use domain::actor::{Actor, Role};
+use domain::appointment::Side;
 use domain::ids::AccountId;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
-use read_models::providers::ProviderRow;
 
 /// The account that reads its own things.
 pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
@@ -34,16 +35,43 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
-/// One appointment.
-pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
-    let account = own(actor)?;
-    let party = row.client == account || row.provider_account == account;
-    if party { Ok(()) } else { Err(Kind::NotFound.into()) }
+/// The side an account is on, if it is a party.
+pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> {
+    if row.client == account {
+        Some(Side::Client)
+    } else if row.provider_account == account {
+        Some(Side::Provider)
+    } else {
+        None
+    }
 }
 
-/// A provider's appointments of a day.
-pub(crate) fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
-    if provider.account == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+/// One appointment.
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
+    side_of(row, own(actor)?).map(drop).ok_or_else(|| Kind::NotFound.into())
+}
+
+/// As what somebody reads an appointment's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// As one of its parties, whatever else they are.
+    Party(Side),
+    /// As an auditor.
+    Auditor,
+}
+
+/// An appointment's history.
+pub(crate) fn history(actor: &Actor, row: &AppointmentRow) -> Result<Reader, Problem> {
+    match side_of(row, own(actor)?) {
+        Some(side) => Ok(Reader::Party(side)),
+        None if actor.has(Role::Auditor) => Ok(Reader::Auditor),
+        None => Err(Kind::NotFound.into()),
+    }
+}
+
+/// A provider's appointments of a day, or of more.
+pub(crate) fn provider_day(actor: &Actor, owner: AccountId) -> Result<(), Problem> {
+    if owner == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// The audit trail.

@@ -15,6 +15,7 @@ pub mod accounts;
 pub mod appointments;
 pub mod audit;
 pub mod availability;
+pub mod dashboard;
 pub mod erasures;
 pub mod fanout;
 pub mod freshness;

@@ -6,17 +6,15 @@
 use async_trait::async_trait;
 use domain::Instant;
 use domain::account::AccountEvent;
-use domain::appointment::{AppointmentEvent, Status};
 use domain::event::Event;
 use domain::ids::{AccountId, AppointmentId, Id, ProviderId, SessionId};
 use domain::personal::Personal;
 use domain::position::Partition;
 use domain::provider::ProviderEvent;
 use domain::session::SessionEvent;
-use domain::text::Note;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
-use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
+use read_models::appointments::AppointmentWrites;
 use read_models::providers::{ProviderChange, ProviderWrites};
 use read_models::services::{self, ServiceChange, ServiceWrites};
 use read_models::sessions::{self, SessionChange, SessionWrites};
@@ -104,11 +102,8 @@ impl Tables {
                 self.provider(ProviderId::trusted(event.stream.id), stamp, change);
             }
             Event::Appointment(change) => {
-                self.appointments.push(
-                    AppointmentId::trusted(event.stream.id),
-                    stamp,
-                    appointment(change),
-                );
+                let id = AppointmentId::trusted(event.stream.id);
+                self.appointments.push(id, stamp, change.into());
             }
             Event::Session(change) => {
                 let id = SessionId::trusted(event.stream.id);
@@ -225,45 +220,5 @@ fn session(event: &SessionEvent, at: Instant) -> SessionChange {
         SessionEvent::SessionEnded { account: _, reason } => {
             SessionChange::Ended { at, reason: *reason }
         }
-    }
-}
-
-fn appointment(event: &AppointmentEvent) -> AppointmentChange {
-    match event {
-        AppointmentEvent::AppointmentBooked { terms, slot, status } => {
-            AppointmentChange::Booked(Box::new(NewAppointment {
-                provider: terms.provider,
-                provider_account: terms.provider_account,
-                client: terms.client,
-                service: terms.measure.service,
-                service_name: terms.service_name.known().cloned(),
-                slot: *slot,
-                zone: terms.zone,
-                status: *status,
-                price: terms.price,
-                contact: terms.contact.known().cloned(),
-                client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
-            }))
-        }
-        AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
-            status_changed(Status::Confirmed, None)
-        }
-        AppointmentEvent::AppointmentDeclined { parties: _, slot: _, reason } => {
-            status_changed(Status::Declined, reason.as_ref())
-        }
-        AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
-            status_changed(Status::Cancelled, reason.as_ref())
-        }
-        AppointmentEvent::AppointmentRescheduled { parties: _, from: _, to, by: _, status } => {
-            AppointmentChange::Rescheduled { to: *to, status: *status }
-        }
-    }
-}
-
-fn status_changed(status: Status, reason: Option<&Personal<Note>>) -> AppointmentChange {
-    AppointmentChange::StatusChanged {
-        status,
-        reason: reason.and_then(Personal::known).cloned(),
-        reason_by: reason.map(|reason| AccountId::trusted(reason.subject().uuid())),
     }
 }
