@@ -124,6 +124,16 @@ pub enum AgendaEvent {
 
 aggregate!(Agenda(AgendaId), AgendaCommand => AgendaEvent { SlotTaken = "1", SlotFreed = "1" });
 
+impl AgendaEvent {
+    /// Which appointment got a seat, and when it is.
+    pub fn seated(&self) -> Option<(AppointmentId, Span)> {
+        match self {
+            Self::SlotTaken { appointment, slot, .. } => Some((*appointment, *slot)),
+            Self::SlotFreed { .. } => None,
+        }
+    }
+}
+
 impl Agenda {
     /// As slot arithmetic sees it.
     pub fn taken(&self) -> Vec<Taken> {

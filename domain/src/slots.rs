@@ -122,6 +122,25 @@ impl Schedule {
         slots
     }
 
+    /// The instants at which the windows of a local date are open, in order. A window is one span, or several where a
+    /// change of offset takes a part out of it.
+    pub fn open(&self, day: NaiveDate) -> Vec<Span> {
+        let stretches = stretches(self.zone, day);
+        let mut open: Vec<Span> = Vec::new();
+        for window in self.windows(day).iter() {
+            let (from, to) = (window.from.minutes(), window.to.minutes());
+            let before = open.len();
+            for span in stretches.iter().filter_map(|stretch| stretch.instants(day, from, to)) {
+                match open[before..].last_mut() {
+                    Some(last) if last.end == span.start => last.end = span.end,
+                    _ => open.push(span),
+                }
+            }
+        }
+        open.sort_unstable();
+        open
+    }
+
     /// Whether one of [`Self::candidates`] starts at this instant, without listing them: every booking asks.
     pub fn allows(&self, measure: &Measure, start: Instant) -> bool {
         let local = self.local(start);

@@ -617,3 +617,28 @@ fn an_interval_that_runs_past_the_end_of_the_day_gives_one_start() {
         assert_eq!(schedule.candidates(&measure(5, interval), date("2026-03-02")).len(), 1);
     }
 }
+
+#[test]
+fn windows_are_open_at_the_instants_the_clock_on_the_wall_has() {
+    let spans = |zone, windows: &Windows, day: &str| -> Vec<(String, String)> {
+        let text = |at: domain::Instant| at.format("%dT%H:%M").to_string();
+        let open = schedule(zone, windows).open(date(day));
+        open.into_iter().map(|span| (text(span.start), text(span.end))).collect()
+    };
+    let two = windows(&[(480, 720), (720, 1080)]);
+    let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
+    };
+    assert_eq!(
+        spans(chrono_tz::America::Sao_Paulo, &two, "2026-03-02"),
+        owned(&[("02T11:00", "02T15:00"), ("02T15:00", "02T21:00")])
+    );
+    // An hour that is not there shortens the window that has it, an hour that is there twice lengthens it.
+    let night = windows(&[(0, 240)]);
+    let lisbon = chrono_tz::Europe::Lisbon;
+    assert_eq!(spans(lisbon, &night, "2026-03-29"), owned(&[("29T00:00", "29T03:00")]));
+    assert_eq!(spans(lisbon, &night, "2026-10-25"), owned(&[("24T23:00", "25T04:00")]));
+    // Samoa had no 30 December 2011.
+    assert!(spans(chrono_tz::Pacific::Apia, &two, "2011-12-30").is_empty());
+    assert!(spans(chrono_tz::UTC, &windows(&[]), "2026-03-02").is_empty());
+}

@@ -26,6 +26,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub mod append;
+mod as_of;
 pub mod checkpoints;
 mod clock;
 mod codec;
@@ -49,6 +50,7 @@ mod wake;
 mod writers;
 
 pub use append::{Append, AppendError, Appended, CommandRow, StreamAppend};
+pub use as_of::AsOf;
 pub use clock::{Clock, SystemClock};
 pub use codec::CodecError;
 pub use executor::{ExecuteError, Executed, Executor, Idempotency, Origin};
@@ -353,27 +355,12 @@ impl EventLog {
     /// When the last event of all was recorded, by the log's own clock: whatever is appended after this call was asked
     /// is recorded later. An append that is under way, its instant taken and not committed, is waited for.
     pub async fn recorded_until(&self) -> Result<Instant, LogError> {
-        let asked = match self.core.clock.recorded_at() {
-            Some(now) => now,
-            None => {
-                let now = sqlx::query_scalar("SELECT clock_timestamp()");
-                self.core.bounded(now.fetch_one(&self.core.pool)).await?
-            }
-        };
+        let asked = self.recording_now().await?;
         let mut until = Instant::UNIX_EPOCH;
         // One after another: a head that somebody holds must not make this one hold others. So the others go on meanwhile,
         // and what they append then is not meant.
         for partition in self.partitions().all() {
-            let recorded_at = async {
-                let begin = "BEGIN; SET LOCAL lock_timeout = '2s'";
-                let mut transaction = self.core.pool.begin_with(begin).await?;
-                let sql = "SELECT recorded_at FROM heads WHERE partition = $1 FOR SHARE";
-                let query = sqlx::query_scalar(sql).bind(small(partition));
-                let recorded_at: Instant = query.fetch_one(&mut *transaction).await?;
-                transaction.commit().await?;
-                Ok(recorded_at)
-            };
-            until = until.max(self.core.bounded(recorded_at).await?);
+            until = until.max(self.settled_head(partition).await?.1);
         }
         Ok(until.min(asked))
     }

@@ -417,7 +417,7 @@ impl Core {
     /// Rows of the events table, decoded. What is read of an account makes an older one in memory be forgotten:
     /// whoever was deactivated elsewhere gets nothing done here either, as soon as any follower of this
     /// process has come that far, and not only when memory fades.
-    async fn recorded(&self, rows: &[PgRow]) -> Result<Vec<Recorded>, LogError> {
+    pub(crate) async fn recorded(&self, rows: &[PgRow]) -> Result<Vec<Recorded>, LogError> {
         let raws = rows.iter().map(codec::raw_event).collect::<Result<Vec<_>, _>>()?;
         let keys = self.keys_of(raws.iter().map(|raw| raw.payload)).await?;
         for raw in raws.iter().filter(|raw| raw.stream.kind == StreamKind::Account) {
@@ -524,27 +524,6 @@ impl EventLog {
             .bind(i32::try_from(limit).unwrap_or(i32::MAX));
         let rows = self.core.bounded(query.fetch_all(&self.core.readers)).await?;
         self.core.recorded(&rows).await
-    }
-
-    /// The position of a partition's last event that was recorded before an instant; 0 if there is none. Found by
-    /// bisection: positions have no gaps, and `recorded_at` never decreases.
-    pub async fn position_before(
-        &self,
-        partition: Partition,
-        instant: Instant,
-    ) -> Result<u64, LogError> {
-        let (mut before, mut after) = (0, self.head(partition).await? + 1);
-        while after - before > 1 {
-            let middle = before + (after - before) / 2;
-            let query = sqlx::query_scalar::<_, Instant>(
-                "SELECT recorded_at FROM events WHERE partition = $1 AND position = $2",
-            )
-            .bind(small(partition))
-            .bind(big(middle));
-            let recorded_at = self.core.bounded(query.fetch_one(&self.core.readers)).await?;
-            if recorded_at < instant { before = middle } else { after = middle }
-        }
-        Ok(before)
     }
 
     /// Events of streams of these kinds after a position of a partition, in order; others are not even decoded.

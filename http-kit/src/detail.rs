@@ -98,6 +98,14 @@ const FIXED: &[(&str, &str)] = &[
     ("is not the password of this account", "não é a senha desta conta"),
     ("not a position token", "não é uma posição do log"),
     ("not a cursor of this list", "não é um cursor desta lista"),
+    ("must be in the past", "deve estar no passado"),
+    ("give as_of or as_of_position, not both", "informe as_of ou as_of_position, não ambos"),
+    (
+        "must name a position of the partition this is in",
+        "deve indicar uma posição da partição em que isto está",
+    ),
+    ("give from and to, or view and date", "informe from e to, ou view e date"),
+    ("must be from 0 to 61 days after from", "deve ser de 0 a 61 dias depois de from"),
     (
         "a time of day must be HH:MM, from 00:00 to 24:00",
         "uma hora do dia deve ser HH:MM, de 00:00 a 24:00",

@@ -17,7 +17,7 @@ use http_kit::Problem;
 use http_kit::auth::SignedIn;
 use http_kit::extract::Json;
 use http_kit::problem::QueryProblems;
-use read_models::appointments::{self, Period};
+use read_models::appointments::{self, Party, Period};
 use read_models::audit;
 use read_models::notifications::Filter;
 use read_models::paging::PageLimit;
@@ -175,15 +175,16 @@ async fn put_together(
         });
     }
 
+    let client = Party::Client(account);
     let mut appointments_as_client = every_page!(truncated, |cursor, limit| {
         let period = Period::Upcoming;
-        appointments::of_client(pool, account, period, now, cursor, limit)
+        appointments::of_party(pool, client, period, &[], now, cursor, limit)
             .await
             .map_err(table_problem)?
     });
     appointments_as_client.extend(every_page!(truncated, |cursor, limit| {
         let period = Period::Past;
-        appointments::of_client(pool, account, period, now, cursor, limit)
+        appointments::of_party(pool, client, period, &[], now, cursor, limit)
             .await
             .map_err(table_problem)?
     }));

@@ -5,18 +5,22 @@ use axum::response::{IntoResponse, Response};
 use domain::Instant;
 use domain::appointment::{Side, Status};
 use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
+use domain::position::PositionToken;
 use http_kit::auth::SignedIn;
-use http_kit::extract::{Date, Json, Path, Query};
-use http_kit::headers::Tag;
+use http_kit::extract::{Date, Json, Path, Query, Timestamp};
+use http_kit::headers::{At, Tag};
 use http_kit::links::{GUEST_LINK, GuestToken};
 use http_kit::paging::{List, Paging};
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
 use read_models::appointment_notes;
-use read_models::appointments::{AppointmentRow, Period};
+use read_models::appointments::{AppointmentRow, Party, Period};
+use read_models::paging::Page;
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::as_of::{self, Point};
 use crate::freshness::Seen;
 use crate::{QueryState, page_limit, rules, table_problem};
 
@@ -77,9 +81,9 @@ pub struct AppointmentBody {
 pub struct ServiceName {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
-    id: ServiceId,
+    pub(crate) id: ServiceId,
     /// Its name when it was booked; `null` once the shop's owner was erased.
-    name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 impl From<AppointmentRow> for AppointmentBody {
@@ -126,18 +130,55 @@ pub(crate) async fn seen_by(
     Ok(rows.into_iter().map(body).collect())
 }
 
+/// Statuses as they stand in a query, with commas between.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Statuses(pub(crate) Vec<Status>);
+
+impl TryFrom<String> for Statuses {
+    type Error = serde::de::value::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let status = |name: &str| Status::deserialize(name.into_deserializer());
+        // There are fewer statuses than that.
+        text.split(',').take(32).map(status).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// As of when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct AsOfParams {
+    /// As it was at this instant, which is past.
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-03-01T12:00:00Z")]
+    as_of: Option<Timestamp>,
+    /// As it was after the event at this position: what `Pontual-Position` says.
+    #[param(value_type = Option<String>, example = "3:17")]
+    as_of_position: Option<PositionToken>,
+}
+
 /// One appointment, for its client and its provider (`S3-42`).
+///
+/// With `as_of` or `as_of_position`, as it was then, but for what was erased since; `Pontual-Position` says after which
+/// event of its partition that is, `ETag` its version.
 #[utoipa::path(
     get, path = "/api/appointments/{id}", operation_id = "Appointment", tag = "appointments",
-    params(("id" = uuid::Uuid, Path, description = "The appointment")),
+    params(("id" = uuid::Uuid, Path, description = "The appointment"), AsOfParams),
     responses((status = 200, body = AppointmentBody), QueryProblems), security(("bearer" = []))
 )]
 pub async fn appointment(
     State(state): State<QueryState>,
     SignedIn(actor): SignedIn,
     Path(id): Path<AppointmentId>,
+    Query(params): Query<AsOfParams>,
     Seen(after): Seen,
 ) -> Result<Response, Problem> {
+    if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
+        let (row, at) = as_of::appointment(&state, &actor, id, &point).await?;
+        let (at, tag) = (At([at].into_iter().collect()), Tag(row.stamp.version));
+        return Ok((at, tag, Json(AppointmentBody::from(row))).into_response());
+    }
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
     let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
@@ -175,6 +216,13 @@ pub struct OwnParams {
     #[serde(default)]
     #[param(inline, default = "upcoming")]
     when: When,
+    /// `client`: what the account booked. `provider`: what was booked with it.
+    #[serde(default)]
+    #[param(inline, default = "client")]
+    side: OwnSide,
+    /// Of these statuses only, with commas between.
+    #[param(value_type = Option<String>, example = "pending,confirmed")]
+    status: Option<Statuses>,
     /// How many items, 1 to 100; 20 unless given.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u16>,
@@ -193,7 +241,19 @@ pub enum When {
     Past,
 }
 
-/// The signed-in account's own appointments as a client (`S3-27`, `S4-08`).
+/// On which side of its appointments an account is looked at.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnSide {
+    /// Who booked.
+    #[default]
+    Client,
+    /// With whom.
+    Provider,
+}
+
+/// The signed-in account's own appointments (`S1-16`, `S3-27`, `S4-08`): as a client, unless `side` says `provider`. Who
+/// has no shop has none as one.
 #[utoipa::path(
     get, path = "/api/users/appointments", operation_id = "OwnAppointments", tag = "appointments",
     params(OwnParams),
@@ -216,10 +276,26 @@ pub async fn own_appointments(
     let limit = page_limit(paging.limit)?;
     let cursor = paging.cursor.as_deref();
     let pool = state.log.pool();
+    let side = match params.side {
+        OwnSide::Client => Side::Client,
+        OwnSide::Provider => Side::Provider,
+    };
+    let party = match params.side {
+        OwnSide::Client => Party::Client(account),
+        OwnSide::Provider => {
+            let shop = read_models::providers::of_account(pool, account).await;
+            let Some(shop) = shop.map_err(table_problem)? else {
+                return Ok(Json(List { items: Vec::new(), next_cursor: None }));
+            };
+            Party::Provider(shop.id)
+        }
+    };
+    let statuses = params.status.unwrap_or_default().0;
     let page =
-        read_models::appointments::of_client(pool, account, period, now, cursor, limit).await;
+        read_models::appointments::of_party(pool, party, period, &statuses, now, cursor, limit)
+            .await;
     let page = page.map_err(table_problem)?;
-    let items = seen_by(&state, Side::Client, page.items).await?;
+    let items = seen_by(&state, side, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 
@@ -231,6 +307,12 @@ pub struct DayParams {
     /// The local date at the provider's.
     #[param(value_type = String, format = Date, example = "2026-12-01")]
     day: Date,
+    /// As it was at this instant, which is past.
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-03-01T12:00:00Z")]
+    as_of: Option<Timestamp>,
+    /// As it was after the event at this position: what `Pontual-Position` says.
+    #[param(value_type = Option<String>, example = "3:17")]
+    as_of_position: Option<PositionToken>,
     /// How many items, 1 to 100; 20 unless given.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u16>,
@@ -240,6 +322,9 @@ pub struct DayParams {
 
 /// A provider's appointments of a local day, whatever their status, by start; for the provider
 /// (`S0-13`, `S3-44`). Cached, and read anew only after one of them changed (`S0-35`, `S0-36`).
+///
+/// With `as_of` or `as_of_position`, as it was then, in the provider's zone of then, but for what was erased since;
+/// `Pontual-Position` says after which event that is. A page of it may be short, and have a next one all the same.
 #[utoipa::path(
     get, path = "/api/appointments/provider/{id}", operation_id = "ProviderDay", tag = "appointments",
     params(("id" = uuid::Uuid, Path, description = "The provider"), DayParams),
@@ -251,15 +336,24 @@ pub async fn provider_day(
     Path(id): Path<ProviderId>,
     Query(params): Query<DayParams>,
     Seen(after): Seen,
-) -> Result<Json<List<AppointmentBody>>, Problem> {
+) -> Result<Response, Problem> {
     let paging = Paging::new(params.limit, params.cursor)?;
     let limit = page_limit(paging.limit)?;
+    let list = |page: Page<AppointmentRow>| {
+        let page = page.map(AppointmentBody::from);
+        Json(List { items: page.items, next_cursor: page.next_cursor })
+    };
+    if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
+        let (day, cursor) = (params.day.0, paging.cursor.as_deref());
+        let (page, at) = as_of::day(&state, &actor, id, day, &point, cursor, limit).await?;
+        return Ok((At([at].into_iter().collect()), list(page)).into_response());
+    }
     state.tables_after(&after).await?;
     let provider = read_models::providers::by_id(state.log.pool(), id).await;
     let provider = provider.map_err(table_problem)?.ok_or(Kind::NotFound)?;
-    rules::provider_day(&actor, &provider)?;
+    rules::provider_day(&actor, provider.account)?;
     let page =
         state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
     let items = seen_by(&state, Side::Provider, page.items).await?;
-    Ok(Json(List { items, next_cursor: page.next_cursor }))
+    Ok(Json(List { items, next_cursor: page.next_cursor }).into_response())
 }

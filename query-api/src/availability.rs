@@ -437,7 +437,7 @@ impl Asked {
 /// The head of a partition, read before anything is loaded: what is loaded then is complete up to there, and a
 /// fill that says so is refused by nobody but the next event. A token from beyond the head is of a log that was
 /// restored, or of nobody's making: it is never caught up with, and must not vouch for a fill.
-async fn head_of(state: &QueryState, wanted: Position) -> Result<Position, Problem> {
+pub(crate) async fn head_of(state: &QueryState, wanted: Position) -> Result<Position, Problem> {
     let head = state.log.head(wanted.partition).await;
     let number = head.map_err(|error| Problem::unavailable(&error))?;
     if number < wanted.number {

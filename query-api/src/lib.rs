@@ -27,12 +27,16 @@ use utoipa_axum::routes;
 pub mod accounts;
 pub mod accounts_export;
 pub mod appointments;
+mod as_of;
 pub mod audit;
 pub mod availability;
 mod cached_lists;
+pub mod calendar;
+pub mod dashboard;
 pub mod erasures;
 pub mod files;
 mod freshness;
+pub mod history;
 pub mod notifications;
 pub mod providers;
 mod rules;
@@ -130,6 +134,7 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(accounts::json_web_keys))
         .routes(routes!(providers::list_providers))
         .routes(routes!(providers::own_profile))
+        .routes(routes!(dashboard::dashboard))
         .routes(routes!(providers::provider_by_slug))
         .routes(routes!(availability::available_days))
         .routes(routes!(availability::available_times))
@@ -140,6 +145,8 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(appointments::own_appointments))
         .routes(routes!(appointments::guest_appointment))
         .routes(routes!(appointments::provider_day))
+        .routes(routes!(calendar::calendar))
+        .routes(routes!(history::history))
         .routes(routes!(audit::audit_trail))
         .routes(routes!(files::photo))
         .routes(routes!(notifications::list_notifications))

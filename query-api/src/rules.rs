@@ -4,13 +4,14 @@
 //! |---|---|
 //! | providers, services, free slots, keys | everybody |
 //! | a photo | whoever knows its id |
-//! | `Me`, own account and its export, own sessions, own appointments, own shop, own services, own notifications | whoever is signed in, their own |
+//! | `Me`, own account and its export, own sessions, own appointments, own shop and dashboard, own services, own notifications | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
 //! | how far somebody's erasure is | administrators |
-//! | one appointment | its client and its provider, each with their own notes; to others it does not exist |
+//! | one appointment, now or as of a point | its client and its provider, each with their own notes; to others it does not exist |
 //! | a guest's appointment | whoever has the link that was mailed to them |
+//! | an appointment's history | its client, its provider, auditors; to others it does not exist |
 //! | the audit trail | auditors |
-//! | a provider's appointments of a day | the provider; others are told that it is not theirs |
+//! | a provider's appointments of a day, now or as of a point, and calendar | the provider; others are told that it is not theirs |
 
 use domain::Instant;
 use domain::actor::{Actor, Role};
@@ -18,7 +19,6 @@ use domain::appointment::{Client, Side, guest_link_ends};
 use domain::ids::{AccountId, GuestId};
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
-use read_models::providers::ProviderRow;
 
 /// The account that reads its own things.
 pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
@@ -37,16 +37,20 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
+/// The side an account is on, if it is a party.
+pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> {
+    if row.client == Client::Account(account) {
+        Some(Side::Client)
+    } else if row.provider_account == account {
+        Some(Side::Provider)
+    } else {
+        None
+    }
+}
+
 /// One appointment; says on which side of it the reader is.
 pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<Side, Problem> {
-    let account = own(actor)?;
-    if row.client == Client::Account(account) {
-        Ok(Side::Client)
-    } else if row.provider_account == account {
-        Ok(Side::Provider)
-    } else {
-        Err(Kind::NotFound.into())
-    }
+    side_of(row, own(actor)?).ok_or_else(|| Kind::NotFound.into())
 }
 
 /// A guest's own appointment: the one their link is for, until some time after its end, and not once they were erased.
@@ -55,9 +59,27 @@ pub(crate) fn guest(guest: GuestId, row: &AppointmentRow, now: Instant) -> Resul
     if theirs && now < guest_link_ends(row.slot) { Ok(()) } else { Err(Kind::InvalidLink.into()) }
 }
 
-/// A provider's appointments of a day.
-pub(crate) fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
-    if provider.account == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+/// As what somebody reads an appointment's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// As one of its parties, whatever else they are.
+    Party(Side),
+    /// As an auditor.
+    Auditor,
+}
+
+/// An appointment's history.
+pub(crate) fn history(actor: &Actor, row: &AppointmentRow) -> Result<Reader, Problem> {
+    match side_of(row, own(actor)?) {
+        Some(side) => Ok(Reader::Party(side)),
+        None if actor.has(Role::Auditor) => Ok(Reader::Auditor),
+        None => Err(Kind::NotFound.into()),
+    }
+}
+
+/// A provider's appointments of a day, or of more.
+pub(crate) fn provider_day(actor: &Actor, owner: AccountId) -> Result<(), Problem> {
+    if owner == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// The audit trail.

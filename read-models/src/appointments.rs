@@ -6,10 +6,11 @@
 
 use chrono::NaiveDateTime;
 use domain::Instant;
-use domain::appointment::{Client, Contact, Status};
+use domain::appointment::{AppointmentEvent, Client, Contact, Status};
 use domain::hours::Zone;
 use domain::ids::{AccountId, AppointmentId, GuestId, Id, ProviderId, ServiceId, SubjectId};
 use domain::money::Money;
+use domain::personal::Personal;
 use domain::slots::Span;
 use domain::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -28,16 +29,17 @@ const TABLE: &str = "appointments";
 pub const MAX_WHOLE_DAY: u16 = 500;
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "SELECT id, partition, position, version, provider_id, provider_account_id, client_id, \
              service_id, service_name, starts_at, ends_at, zone, status, price_minor, \
              price_currency, contact_name, contact_email, contact_phone, client_notes, \
              status_reason, reason_by, guest_id, created_at, updated_at FROM appointments ",
-            $rest
+            $($rest),+
         )
     };
 }
+pub(crate) use select;
 
 /// The table.
 pub struct Appointments;
@@ -113,6 +115,70 @@ pub enum AppointmentChange {
     Touched,
     /// The guest whose appointment it is was erased.
     GuestErased,
+}
+
+impl From<&AppointmentEvent> for AppointmentChange {
+    fn from(event: &AppointmentEvent) -> Self {
+        match event {
+            AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by: _, by: _ } => {
+                Self::Booked(Box::new(NewAppointment {
+                    provider: terms.provider,
+                    provider_account: terms.provider_account,
+                    client: terms.client,
+                    service: terms.measure.service,
+                    service_name: terms.service_name.known().cloned(),
+                    slot: *slot,
+                    zone: terms.zone,
+                    status: *status,
+                    price: terms.price,
+                    contact: terms.contact.known().cloned(),
+                    client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
+                }))
+            }
+            AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
+                Self::status(Status::Confirmed, None)
+            }
+            AppointmentEvent::AppointmentDeclined { parties: _, slot: _, reason } => {
+                Self::status(Status::Declined, reason.as_ref())
+            }
+            AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
+                Self::status(Status::Cancelled, reason.as_ref())
+            }
+            AppointmentEvent::AppointmentRescheduled {
+                parties: _,
+                from: _,
+                to,
+                by: _,
+                status,
+                answer_by: _,
+            } => Self::Rescheduled { to: *to, status: *status },
+            AppointmentEvent::AppointmentExpired { parties: _, slot: _ } => {
+                Self::status(Status::Expired, None)
+            }
+            AppointmentEvent::AppointmentCompleted {
+                parties: _,
+                slot: _,
+                correctable_until: _,
+            } => Self::status(Status::Completed, None),
+            AppointmentEvent::AppointmentMissed { parties: _, slot: _, correctable_until: _ } => {
+                Self::status(Status::NoShow, None)
+            }
+            AppointmentEvent::AppointmentNoted { parties: _, slot: _, by: _, notes: _ } => {
+                Self::Touched
+            }
+            AppointmentEvent::GuestErased { parties: _, slot: _ } => Self::GuestErased,
+        }
+    }
+}
+
+impl AppointmentChange {
+    fn status(status: Status, reason: Option<&Personal<Note>>) -> Self {
+        Self::StatusChanged {
+            status,
+            reason: reason.and_then(Personal::known).cloned(),
+            reason_by: reason.map(Personal::subject),
+        }
+    }
 }
 
 /// What a booking says.
@@ -322,7 +388,7 @@ impl Table for Appointments {
     }
 }
 
-/// Which of a client's appointments.
+/// Which of a party's appointments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
     /// Those that will take place or do right now, the next first.
@@ -337,47 +403,108 @@ pub async fn by_id(pool: &PgPool, id: AppointmentId) -> Result<Option<Appointmen
     row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
 }
 
-/// A client's own appointments.
-pub async fn of_client(
+/// On which side of an appointment somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// Who booked.
+    Client(AccountId),
+    /// With whom.
+    Provider(ProviderId),
+}
+
+/// A party's own appointments, of these statuses or, where none is named, of any.
+pub async fn of_party(
     pool: &PgPool,
-    client: AccountId,
+    party: Party,
     period: Period,
+    statuses: &[Status],
     now: Instant,
     cursor: Option<&str>,
     limit: PageLimit,
 ) -> Result<Page<AppointmentRow>, TableError> {
-    let (list, sql) = match period {
-        // No service lasts longer than a day: so the index skips the history.
-        Period::Upcoming => (
-            "appointments.upcoming",
+    // No service lasts longer than a day: so the index skips the history.
+    macro_rules! upcoming {
+        ($party:literal) => {
             select!(
-                "WHERE client_id = $1 AND ends_at > $2 AND starts_at > $2 - interval '1 day' \
+                "WHERE ",
+                $party,
+                " = $1 AND ends_at > $2 AND starts_at > $2 - interval '1 day' \
                  AND status IN ('pending', 'confirmed') \
+                 AND ($6::text[] IS NULL OR status = ANY ($6)) \
                  AND (starts_at, id) > (COALESCE($4::timestamptz, '-infinity'), COALESCE($5::uuid, '00000000-0000-0000-0000-000000000000')) \
                  ORDER BY starts_at, id LIMIT $3"
-            ),
-        ),
-        Period::Past => (
-            "appointments.past",
+            )
+        };
+    }
+    macro_rules! past {
+        ($party:literal) => {
             select!(
-                "WHERE client_id = $1 AND (ends_at <= $2 OR status NOT IN ('pending', 'confirmed')) \
+                "WHERE ",
+                $party,
+                " = $1 AND (ends_at <= $2 OR status NOT IN ('pending', 'confirmed')) \
+                 AND ($6::text[] IS NULL OR status = ANY ($6)) \
                  AND (starts_at, id) < (COALESCE($4::timestamptz, 'infinity'), COALESCE($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')) \
                  ORDER BY starts_at DESC, id DESC LIMIT $3"
-            ),
-        ),
+            )
+        };
+    }
+    let (list, sql) = match (period, party) {
+        (Period::Upcoming, Party::Client(_)) => ("appointments.upcoming", upcoming!("client_id")),
+        (Period::Upcoming, Party::Provider(_)) => {
+            ("appointments.upcoming", upcoming!("provider_id"))
+        }
+        (Period::Past, Party::Client(_)) => ("appointments.past", past!("client_id")),
+        (Period::Past, Party::Provider(_)) => ("appointments.past", past!("provider_id")),
+    };
+    let party = match party {
+        Party::Client(account) => account.uuid(),
+        Party::Provider(provider) => provider.uuid(),
     };
     let after: Option<(Instant, AppointmentId)> = paging::decode(list, cursor)?;
     let rows = sqlx::query_as(sql)
-        .bind(client.uuid())
+        .bind(party)
         .bind(now)
         .bind(limit.and_one())
         .bind(after.map(|(start, _)| start))
         .bind(after.map(|(_, id)| id.uuid()))
+        .bind(texts(statuses))
         .fetch_all(pool)
         .await
         .map_err(page_database(TABLE, cursor.is_some()))?;
     Ok(Page::cut(read(rows)?, limit, list, |row| (row.slot.start, row.id)))
 }
+
+/// A provider's appointments that share an instant with a stretch of time, of these statuses or, where none is named, of
+/// any, by start; the first so many.
+pub async fn intersecting(
+    pool: &PgPool,
+    provider: ProviderId,
+    within: Span,
+    statuses: &[Status],
+    most: u16,
+) -> Result<Vec<AppointmentRow>, TableError> {
+    let rows = sqlx::query_as(select!(
+        "WHERE provider_id = $1 AND starts_at < $3 AND starts_at > $2 - interval '1 day' AND ends_at > $2 \
+         AND ($5::text[] IS NULL OR status = ANY ($5)) \
+         ORDER BY starts_at, id LIMIT $4"
+    ))
+    .bind(provider.uuid())
+    .bind(within.start)
+    .bind(within.end)
+    .bind(i64::from(most))
+    .bind(texts(statuses))
+    .fetch_all(pool)
+    .await;
+    read(rows.map_err(database(TABLE))?)
+}
+
+/// Statuses as the column has them; `None` where none is named.
+fn texts(statuses: &[Status]) -> Option<Vec<&'static str>> {
+    (!statuses.is_empty()).then(|| statuses.iter().map(|status| status.as_str()).collect())
+}
+
+/// The list a provider's day is, to those who make its cursors elsewhere.
+pub const OF_PROVIDER: &str = "appointments.provider";
 
 /// A provider's appointments that start within a stretch of time, whatever their status, in order.
 pub async fn of_provider(
@@ -387,10 +514,9 @@ pub async fn of_provider(
     cursor: Option<&str>,
     limit: PageLimit,
 ) -> Result<Page<AppointmentRow>, TableError> {
-    const LIST: &str = "appointments.provider";
-    let after: Option<(Instant, AppointmentId)> = paging::decode(LIST, cursor)?;
+    let after: Option<(Instant, AppointmentId)> = paging::decode(OF_PROVIDER, cursor)?;
     let rows = starting_within(pool, provider, within, after, limit.and_one()).await?;
-    Ok(Page::cut(rows, limit, LIST, |row| (row.slot.start, row.id)))
+    Ok(Page::cut(rows, limit, OF_PROVIDER, |row| (row.slot.start, row.id)))
 }
 
 /// Where a party's appointments are listed: each appointment's provider and start, in order of their ids, as client or
@@ -532,7 +658,7 @@ async fn starting_within(
 }
 
 #[derive(sqlx::FromRow)]
-struct Raw {
+pub(crate) struct Raw {
     id: Uuid,
     provider_id: Uuid,
     provider_account_id: Uuid,

@@ -16,6 +16,7 @@ pub mod appointment_notes;
 pub mod appointments;
 pub mod audit;
 pub mod availability;
+pub mod dashboard;
 pub mod erasures;
 pub mod fanout;
 pub mod freshness;

@@ -88,13 +88,13 @@ impl<T> Page<T> {
 }
 
 /// The cursor after the item with this key.
-pub(crate) fn encode<K: Serialize>(list: &str, key: &K) -> String {
+pub fn encode<K: Serialize>(list: &str, key: &K) -> String {
     let json = serde_json::to_vec(&(list, key)).expect("a sort key is plain data");
     URL_SAFE_NO_PAD.encode(json)
 }
 
 /// A part of a sort key, as it may stand in a cursor.
-pub(crate) trait SortKey: DeserializeOwned {
+pub trait SortKey: DeserializeOwned {
     /// Whether an item can have it, so that every store can compare with it.
     fn is_possible(&self) -> bool {
         true
@@ -142,7 +142,7 @@ pub(crate) fn is_the_cursors_fault(error: &sqlx::Error, cursor: bool) -> bool {
 }
 
 /// The key a cursor holds, if there is one.
-pub(crate) fn decode<K: SortKey>(
+pub fn decode<K: SortKey>(
     list: &str,
     cursor: Option<&str>,
 ) -> Result<Option<K>, InvalidCursor> {

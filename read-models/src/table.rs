@@ -140,6 +140,31 @@ pub trait Table: Sized + Send + 'static {
     ) -> impl Future<Output = Result<u64, TableError>> + Send;
 }
 
+/// What an event makes of a row, unless the row is as late already; says whether it changed. What is folded like this
+/// from a stream's first event on is the row a projector stores.
+pub fn apply<T: Table>(
+    row: &mut Option<T::Row>,
+    id: T::Id,
+    stamp: Stamp,
+    change: T::Change,
+) -> Result<bool, TableError> {
+    match row {
+        Some(row) => {
+            let later = stamp.at.number > T::stamp(row).at.number;
+            if later {
+                T::change(row, change);
+                T::stamp(row).raise(&stamp);
+            }
+            Ok(later)
+        }
+        None => {
+            let no_row = || TableError::NoRow { table: T::NAME, id: id.uuid(), at: stamp.at };
+            *row = Some(T::begin(id, RowStamp::first(&stamp), change).ok_or_else(no_row)?);
+            Ok(true)
+        }
+    }
+}
+
 /// The changes of one batch to one table.
 pub struct Writes<T: Table> {
     changes: BTreeMap<T::Id, Vec<(Stamp, T::Change)>>,
@@ -183,23 +208,7 @@ impl<T: Table> Writes<T> {
             let mut row = loaded.remove(&id);
             let mut changed = false;
             for (stamp, change) in changes {
-                match &mut row {
-                    Some(row) => {
-                        let later = stamp.at.number > T::stamp(row).at.number;
-                        if later {
-                            T::change(row, change);
-                            T::stamp(row).raise(&stamp);
-                            changed = true;
-                        }
-                    }
-                    None => {
-                        let no_row =
-                            || TableError::NoRow { table: T::NAME, id: id.uuid(), at: stamp.at };
-                        let first = RowStamp::first(&stamp);
-                        row = Some(T::begin(id, first, change).ok_or_else(no_row)?);
-                        changed = true;
-                    }
-                }
+                changed |= apply::<T>(&mut row, id, stamp, change)?;
             }
             rows.extend(row.filter(|_| changed));
         }

@@ -16,7 +16,7 @@ use sqlx::PgPool;
 
 use crate::accounts::{self, AccountChange, AccountWrites};
 use crate::appointment_notes::{self, AppointmentNotes, Noted};
-use crate::appointments::{self, AppointmentChange, AppointmentWrites, Period};
+use crate::appointments::{self, AppointmentChange, AppointmentWrites, Party, Period};
 use crate::availability::{ProvidersPageDoc, first_page};
 use crate::freshness::TablesFreshness;
 use crate::paging::PageLimit;
@@ -493,10 +493,11 @@ async fn a_client_sees_what_is_to_come_and_what_is_over_and_nothing_twice_or_nev
         let pages = async |period| {
             let (mut all, mut cursor) = (Vec::new(), None);
             loop {
-                let page = appointments::of_client(
+                let page = appointments::of_party(
                     &pool,
-                    id(1),
+                    Party::Client(id(1)),
                     period,
+                    &[],
                     now,
                     cursor.as_deref(),
                     PageLimit::new(2).unwrap(),
@@ -518,12 +519,53 @@ async fn a_client_sees_what_is_to_come_and_what_is_over_and_nothing_twice_or_nev
         assert!(past.iter().any(|row| row.status == Status::Declined));
 
         let limit = PageLimit::new(1).unwrap();
-        let page =
-            appointments::of_client(&pool, id(1), Period::Past, now, None, limit).await.unwrap();
+        let client = Party::Client(id(1));
+        let page = appointments::of_party(&pool, client, Period::Past, &[], now, None, limit);
+        let page = page.await.unwrap();
         let foreign = page.next_cursor.as_deref();
         let wrong =
-            appointments::of_client(&pool, id(1), Period::Upcoming, now, foreign, limit).await;
+            appointments::of_party(&pool, client, Period::Upcoming, &[], now, foreign, limit).await;
         assert!(matches!(wrong, Err(TableError::Cursor(_))));
+
+        let most = PageLimit::new(100).unwrap();
+        let of = async |party, period, statuses: &[Status]| {
+            let page = appointments::of_party(&pool, party, period, statuses, now, None, most);
+            page.await.unwrap().items
+        };
+        let declined = of(client, Period::Past, &[Status::Declined, Status::Cancelled]).await;
+        assert!(!declined.is_empty());
+        assert!(declined.iter().all(|row| !row.status.is_live()));
+        assert!(of(client, Period::Upcoming, &[Status::Declined]).await.is_empty());
+        // The provider has those of all its clients.
+        let provider = of(Party::Provider(id(2)), Period::Upcoming, &[]).await;
+        assert_eq!(provider.len(), upcoming.len() + 1);
+        assert!(of(Party::Provider(id(3)), Period::Upcoming, &[]).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_runs_into_a_stretch_or_out_of_it_shares_an_instant_with_it() {
+    with_database(|pool| async move {
+        let starts = [
+            ("2026-03-09T23:00:00Z", false),
+            ("2026-03-09T23:30:00Z", true),
+            ("2026-03-10T12:00:00Z", true),
+            ("2026-03-10T23:30:00Z", true),
+            ("2026-03-11T00:00:00Z", false),
+        ];
+        let changes =
+            (1_u16..).zip(starts).map(|(n, (start, _))| (id(n), stamp(n.into(), 1), booked(start)));
+        flush::<appointments::Appointments>(&pool, changes.collect()).await.unwrap();
+        let day = span("2026-03-10T00:00:00Z", 24 * 60);
+        let found = async |statuses: &[Status], most| {
+            let rows = appointments::intersecting(&pool, id(2), day, statuses, most).await.unwrap();
+            rows.into_iter().map(|row| row.slot.start).collect::<Vec<_>>()
+        };
+        let expected: Vec<_> = starts.iter().filter(|s| s.1).map(|s| at(s.0)).collect();
+        assert_eq!(found(&[], 10).await, expected);
+        assert_eq!(found(&[Status::Pending], 2).await, expected[..2]);
+        assert!(found(&[Status::Confirmed], 10).await.is_empty());
     })
     .await;
 }

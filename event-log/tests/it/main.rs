@@ -4,6 +4,7 @@
 
 mod accounts;
 mod append;
+mod as_of;
 mod common;
 mod crash;
 mod executor;

@@ -6,18 +6,16 @@
 use async_trait::async_trait;
 use domain::Instant;
 use domain::account::AccountEvent;
-use domain::appointment::{AppointmentEvent, Status};
 use domain::event::Event;
 use domain::ids::{AccountId, AppointmentId, Id, ProviderId, SessionId};
 use domain::personal::Personal;
 use domain::position::Partition;
 use domain::provider::ProviderEvent;
 use domain::session::SessionEvent;
-use domain::text::Note;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
 use read_models::appointment_notes::{Noted, NotesWrites};
-use read_models::appointments::{AppointmentChange, AppointmentWrites, NewAppointment};
+use read_models::appointments::AppointmentWrites;
 use read_models::providers::{ProviderChange, ProviderWrites};
 use read_models::services::{self, ServiceChange, ServiceWrites};
 use read_models::sessions::{self, SessionChange, SessionWrites};
@@ -112,7 +110,7 @@ impl Tables {
                     let notes = notes.as_ref().and_then(Personal::known).cloned();
                     self.notes.push(id, stamp, Noted { parties: *parties, by: *by, notes });
                 }
-                self.appointments.push(id, stamp, appointment(change));
+                self.appointments.push(id, stamp, change.into());
             }
             Event::Session(change) => {
                 let id = SessionId::trusted(event.stream.id);
@@ -229,63 +227,5 @@ fn session(event: &SessionEvent, at: Instant) -> SessionChange {
         SessionEvent::SessionEnded { account: _, reason } => {
             SessionChange::Ended { at, reason: *reason }
         }
-    }
-}
-
-fn appointment(event: &AppointmentEvent) -> AppointmentChange {
-    match event {
-        AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by: _, by: _ } => {
-            AppointmentChange::Booked(Box::new(NewAppointment {
-                provider: terms.provider,
-                provider_account: terms.provider_account,
-                client: terms.client,
-                service: terms.measure.service,
-                service_name: terms.service_name.known().cloned(),
-                slot: *slot,
-                zone: terms.zone,
-                status: *status,
-                price: terms.price,
-                contact: terms.contact.known().cloned(),
-                client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
-            }))
-        }
-        AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
-            status_changed(Status::Confirmed, None)
-        }
-        AppointmentEvent::AppointmentDeclined { parties: _, slot: _, reason } => {
-            status_changed(Status::Declined, reason.as_ref())
-        }
-        AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
-            status_changed(Status::Cancelled, reason.as_ref())
-        }
-        AppointmentEvent::AppointmentRescheduled {
-            parties: _,
-            from: _,
-            to,
-            by: _,
-            status,
-            answer_by: _,
-        } => AppointmentChange::Rescheduled { to: *to, status: *status },
-        AppointmentEvent::AppointmentExpired { parties: _, slot: _ } => {
-            status_changed(Status::Expired, None)
-        }
-        AppointmentEvent::AppointmentCompleted { parties: _, slot: _, correctable_until: _ } => {
-            status_changed(Status::Completed, None)
-        }
-        AppointmentEvent::AppointmentMissed { parties: _, slot: _, correctable_until: _ } => {
-            status_changed(Status::NoShow, None)
-        }
-        AppointmentEvent::AppointmentNoted { parties: _, slot: _, by: _, notes: _ } => {
-            AppointmentChange::Touched
-        }
-        AppointmentEvent::GuestErased { parties: _, slot: _ } => AppointmentChange::GuestErased,
-    }
-}
-
-fn status_changed(status: Status, reason: Option<&Personal<Note>>) -> AppointmentChange {
-    AppointmentChange::StatusChanged {
-        status,
-        reason: reason.and_then(Personal::known).cloned(),
-        reason_by: reason.map(Personal::subject),
     }
 }

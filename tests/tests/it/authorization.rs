@@ -211,6 +211,13 @@ fn table() -> Vec<Entry> {
         to("ProviderDay", Only(&[Provider], 403, &[]), |t, _| {
             ask().at("id", &t.shop.id).query(format!("day={}", &in_days(3, "")[..10]))
         }),
+        to("ProviderCalendar", Only(&[Provider], 403, &[]), |t, _| {
+            let query = format!("view=week&date={}", &in_days(3, "")[..10]);
+            ask().at("id", &t.shop.id).query(query)
+        }),
+        to("AppointmentHistory", Only(&[Client, Auditor, Provider], 404, &[]), |t, _| {
+            ask().at("id", &t.appointment)
+        }),
         to("RescheduleAppointment", Only(PARTIES, 404, &[]), |t, who| {
             let start = in_days(3, if who == Client { "13:00:00Z" } else { "14:00:00Z" });
             ask().at("id", &t.appointment).json(json!({ "start": start }))
@@ -228,6 +235,7 @@ fn table() -> Vec<Entry> {
         to("MarkAllNotificationsRead", SignedIn, |_, _| ask()),
         // Shops.
         to("OwnProviderProfile", ShopOwner, |_, _| ask()),
+        to("ProviderDashboard", ShopOwner, |_, _| ask()),
         to("OwnServices", ShopOwner, |_, _| ask()),
         to("ChangeProviderProfile", ShopOwner, |_, _| {
             ask().json(json!({ "business_name": "A shop" }))

@@ -97,6 +97,27 @@ async fn bad_paths_and_queries_are_problems() {
         ),
         ("GET", format!("/api/providers/available-days?provider_id={}&month=2026-13", ana.id), 400),
         ("GET", "/api/providers/available-times?day=2026-01-01".to_owned(), 400),
+        ("GET", "/api/appointments/x/history".to_owned(), 400),
+        ("GET", "/api/appointments/00000000-0000-7000-8000-000000000000/history".to_owned(), 404),
+        (
+            "GET",
+            "/api/appointments/00000000-0000-7000-8000-000000000000?as_of=2026-02-30T12:00:00Z"
+                .to_owned(),
+            400,
+        ),
+        (
+            "GET",
+            "/api/appointments/00000000-0000-7000-8000-000000000000?as_of_position=9999:1"
+                .to_owned(),
+            400,
+        ),
+        ("GET", format!("/api/appointments/calendar/{}", ana.id), 400),
+        (
+            "GET",
+            format!("/api/appointments/calendar/{}?from=2026-01-01&to=2199-12-31", ana.id),
+            400,
+        ),
+        ("GET", "/api/providers/dashboard?week_start=yesterday".to_owned(), 400),
         ("GET", "/api/notifications?status=eaten".to_owned(), 400),
         ("POST", "/api/notifications/x/read".to_owned(), 400),
     ] {
@@ -126,6 +147,8 @@ async fn other_peoples_things_are_not_found_and_forged_tokens_are_not_believed()
     let before = events(&pontual).await;
     for stranger in [&caio, &eva.owner] {
         stranger.api.get_after(&path, &position).await.expect(404);
+        stranger.api.get_after(&format!("{path}/history"), &position).await.expect(404);
+        stranger.api.get(&format!("{path}?as_of_position={position}")).await.expect(404);
         stranger.api.delete(&path).await.expect(404);
         stranger
             .api
@@ -142,6 +165,7 @@ async fn other_peoples_things_are_not_found_and_forged_tokens_are_not_believed()
         stranger.api.post(&read, json!({})).await.expect(404);
         let day = format!("/api/appointments/provider/{}?day={}", ana.id, &in_days(3, "")[..10]);
         stranger.api.get_after(&day, &position).await.expect(403);
+        stranger.api.get(&format!("{day}&as_of_position={position}")).await.expect(403);
     }
     caio.api.put("/api/providers/policy", json!({ "minimum_notice_minutes": 0, "horizon_days": 1, "cancellation_window_minutes": 0, "confirmation": "manual" })).await.expect(404);
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod as_of;
 mod audit;
 mod authorization;
 mod bad_input;
@@ -17,4 +18,5 @@ mod photos;
 mod tokens;
 mod two_processes;
 mod unicode;
+mod views;
 mod websocket;
