@@ -7,6 +7,7 @@ use domain::account::Account;
 use domain::agenda::Agenda;
 use domain::aggregate::{Aggregate, StreamKind};
 use domain::appointment::Appointment;
+use domain::category::Category;
 use domain::event::Event;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::Provider;
@@ -17,7 +18,7 @@ pub(crate) type State = Arc<dyn Any + Send + Sync>;
 
 /// The form snapshots are written in. Raise it whenever an aggregate's fields change: snapshots of another
 /// form are not read, and replaced when their stream is next loaded.
-pub(crate) const SNAPSHOT_FORM: &str = "3";
+pub(crate) const SNAPSHOT_FORM: &str = "4";
 
 macro_rules! kinds {
     ($($kind:ident),* $(,)?) => {
@@ -57,7 +58,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session);
+kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session, Category);
 
 const KIND_DECIDES: &str = "a stream's kind decides its aggregate's type";
 

@@ -15,16 +15,20 @@ pub mod accounts;
 pub mod appointments;
 pub mod audit;
 pub mod availability;
+pub mod categories;
 pub mod erasures;
 pub mod fanout;
 pub mod freshness;
 pub mod notifications;
 pub mod paging;
+pub mod provider_search;
 pub mod providers;
 pub mod services;
 pub mod sessions;
 pub mod table;
 
+#[cfg(test)]
+mod catalogue_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod account;
 mod agenda;
 mod appointment;
+mod catalogue;
 mod never_overlaps;
 mod notification_feed;
 mod provider;
