@@ -64,6 +64,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn no_slug_hides_behind_a_path_that_stands_beside_it() {
+        for path in document().paths.paths.keys() {
+            let Some(rest) = path.strip_prefix("/api/providers/") else { continue };
+            let beside = rest.split('/').next().unwrap_or_default();
+            let reserved = domain::text::RESERVED_SLUGS.contains(&beside);
+            assert!(beside.starts_with('{') || reserved, "reserve {beside} in domain/src/text.rs");
+        }
+    }
+
     #[tokio::test]
     async fn our_own_pages_may_run_their_scripts_and_are_hardened_otherwise() {
         let app = Front::new(Limits::off()).before(pages());

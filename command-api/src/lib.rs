@@ -43,6 +43,7 @@ use crate::pictures::Pictures;
 mod account;
 mod appointment;
 mod auth;
+mod category;
 mod guest;
 mod notification_feed;
 mod passwords;
@@ -254,6 +255,7 @@ impl IntoResponseParts for Receipt {
         (name = "auth", description = "Registering, confirming an address, signing in; sessions"),
         (name = "providers", description = "Opening a shop; its hours, overrides and policy"),
         (name = "services", description = "What a shop offers"),
+        (name = "categories", description = "What kinds of services there are"),
         (name = "appointments", description = "Booking, and what becomes of it"),
         (name = "users", description = "What people say and show of themselves; how accounts stand"),
         (name = "notifications", description = "The notification feed"),
@@ -296,6 +298,7 @@ fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
         .merge(account::routes())
         .merge(provider::routes())
         .merge(service::routes())
+        .merge(category::routes())
         .merge(appointment::routes())
         .merge(guest::routes())
         .merge(notification_feed::routes())
@@ -330,7 +333,7 @@ mod tests {
                 assert_eq!(open, getting_in, "{name}");
             }
         }
-        assert_eq!(names.len(), 41);
+        assert_eq!(names.len(), 48);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

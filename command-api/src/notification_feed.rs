@@ -57,7 +57,8 @@ async fn concerned(log: &EventLog, at: Position) -> Result<Option<Parties>, Prob
             | Event::Session(_)
             | Event::Provider(_)
             | Event::Agenda(_)
-            | Event::NotificationFeed(_),
+            | Event::NotificationFeed(_)
+            | Event::Category(_),
         )
         | None => None,
     })

@@ -3,9 +3,11 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use domain::hours::InvalidHours;
-use domain::ids::{ProviderId, ServiceId};
+use domain::ids::{CategoryId, ProviderId, ServiceId};
 use domain::money::Money;
-use domain::provider::{AddService, ChangeService, Offer, RemoveService};
+use domain::provider::{
+    AddService, ChangeService, Offer, Provider, RemoveService, ReorderServices,
+};
 use domain::text::{Description, ServiceName};
 use http::StatusCode;
 use http::header::LOCATION;
@@ -22,7 +24,10 @@ use crate::CommandState;
 use crate::provider::change_own;
 
 pub(crate) fn routes() -> OpenApiRouter<CommandState> {
-    OpenApiRouter::new().routes(routes!(add)).routes(routes!(change, remove))
+    OpenApiRouter::new()
+        .routes(routes!(add))
+        .routes(routes!(change, remove))
+        .routes(routes!(reorder))
 }
 
 /// A service.
@@ -37,6 +42,13 @@ pub(crate) struct Fields {
     name: ServiceName,
     #[schema(value_type = Option<String>, max_length = 4000)]
     description: Option<Description>,
+    /// What kind of service it is: a category that is listed.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    category_id: Option<CategoryId>,
+    /// Whether it is offered at present: listed, and to be booked.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    is_active: bool,
     #[schema(minimum = 5, maximum = 1440)]
     duration_minutes: u16,
     /// Minutes between two starts; the duration unless given.
@@ -63,12 +75,18 @@ const fn one() -> u16 {
     1
 }
 
+const fn yes() -> bool {
+    true
+}
+
 impl TryFrom<Fields> for ServiceBody {
     type Error = InvalidHours;
     fn try_from(fields: Fields) -> Result<Self, InvalidHours> {
         let Fields {
             name,
             description,
+            category_id,
+            is_active,
             duration_minutes,
             interval_minutes,
             price,
@@ -79,6 +97,8 @@ impl TryFrom<Fields> for ServiceBody {
         let offer = Offer {
             name,
             description,
+            category: category_id,
+            is_active,
             duration_minutes,
             interval_minutes: interval_minutes.unwrap_or(duration_minutes),
             price,
@@ -179,4 +199,46 @@ async fn remove(
 ) -> Result<impl IntoResponse, Problem> {
     let (_, receipt) = change_own(&api, actor, sent, RemoveService { service }).await?;
     Ok((StatusCode::NO_CONTENT, receipt, ()))
+}
+
+/// An order of services.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ServiceOrder)]
+struct Order {
+    /// All of the shop's services, those that are not active too, each once.
+    #[schema(value_type = Vec<String>, max_items = 200)]
+    services: Vec<ServiceId>,
+}
+
+/// The services stand in this order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ServicesReordered)]
+struct Reordered {
+    #[schema(value_type = String, format = Uuid)]
+    provider_id: ProviderId,
+}
+
+/// List the services of one's own shop in another order (`S3-40`).
+#[utoipa::path(
+    post, path = "/api/services/reorder", operation_id = "ReorderServices", tag = "services",
+    security(("bearer" = [])),
+    request_body = Order,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe"),
+        ("If-Match" = Option<String>, Header, description = "The version it must be at", example = "\"v3\""),
+    ),
+    responses((status = 200, body = Reordered), CommandProblems),
+)]
+async fn reorder(
+    State(api): State<CommandState>,
+    SignedIn(actor): SignedIn,
+    Submission { body: Json(Order { services }), sent }: Submission<Json<Order>>,
+) -> Result<impl IntoResponse, Problem> {
+    if services.len() > Provider::MAX_SERVICES {
+        return Err(domain::Refusal::NotEveryService.into());
+    }
+    let command = ReorderServices { order: services };
+    let (outcome, receipt) = change_own(&api, actor, sent, command).await?;
+    Ok((receipt, Json(Reordered { provider_id: outcome.provider })))
 }

@@ -604,7 +604,7 @@ pub(crate) fn is_admin(view: &View<'_>) -> Result<bool, Stop> {
 }
 
 /// An administrator, or Pontual itself.
-fn admin_only(view: &View<'_>) -> Result<(), Stop> {
+pub(crate) fn admin_only(view: &View<'_>) -> Result<(), Stop> {
     match view.actor() {
         Actor::Anonymous | Actor::Guest { .. } => Err(Refusal::SignInRequired.into()),
         Actor::System(_) | Actor::Account { .. } if is_admin(view)? => Ok(()),

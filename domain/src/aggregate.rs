@@ -24,17 +24,20 @@ pub enum StreamKind {
     NotificationFeed,
     /// [`crate::session::Session`]
     Session,
+    /// [`crate::category::Category`]
+    Category,
 }
 
 impl StreamKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Account,
         Self::Provider,
         Self::Agenda,
         Self::Appointment,
         Self::NotificationFeed,
         Self::Session,
+        Self::Category,
     ];
 
     /// As stored in `aggregate_type`.
@@ -46,6 +49,7 @@ impl StreamKind {
             Self::Appointment => "Appointment",
             Self::NotificationFeed => "NotificationFeed",
             Self::Session => "Session",
+            Self::Category => "Category",
         }
     }
 }

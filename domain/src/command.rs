@@ -118,6 +118,8 @@ pub enum ClaimKind {
     Slug,
     /// An account's one shop; the value is the account's id.
     Shop,
+    /// A category's slug.
+    CategorySlug,
 }
 
 impl ClaimKind {
@@ -127,6 +129,7 @@ impl ClaimKind {
             Self::Email => "email",
             Self::Slug => "slug",
             Self::Shop => "shop",
+            Self::CategorySlug => "category-slug",
         }
     }
 }

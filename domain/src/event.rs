@@ -6,6 +6,7 @@ use crate::account::AccountEvent;
 use crate::agenda::AgendaEvent;
 use crate::aggregate::StreamKind;
 use crate::appointment::AppointmentEvent;
+use crate::category::CategoryEvent;
 use crate::notification_feed::NotificationFeedEvent;
 use crate::provider::ProviderEvent;
 use crate::session::SessionEvent;
@@ -67,4 +68,5 @@ events! {
     Appointment(AppointmentEvent),
     NotificationFeed(NotificationFeedEvent),
     Session(SessionEvent),
+    Category(CategoryEvent),
 }

@@ -10,6 +10,7 @@ pub mod actor;
 pub mod agenda;
 pub mod aggregate;
 pub mod appointment;
+pub mod category;
 pub mod command;
 pub mod event;
 pub mod hours;

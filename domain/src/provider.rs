@@ -3,7 +3,7 @@
 //! A new provider starts with the classic profile (K1): one 60-minute service, every day 08:00–18:00, so
 //! that it can be booked with no set-up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,14 +12,23 @@ use crate::Refusal;
 use crate::account::{Account, AccountCommand, signed_in};
 use crate::actor::Role;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
+use crate::category::Category;
 use crate::command::{ClaimKind, Command, Stop, Target, View};
 use crate::hours::{InvalidHours, Policy, WeeklyHours, Windows, Zone, within};
-use crate::ids::{AccountId, Id, ProviderId, ServiceId};
+use crate::ids::{AccountId, CategoryId, Id, ProviderId, ServiceId};
 use crate::locale::Locale;
 use crate::money::{HourlyRate, Money};
 use crate::personal::Personal;
 use crate::slots::{Measure, Schedule};
-use crate::text::{BusinessName, Description, ServiceName, Slug};
+use crate::text::{BusinessName, Description, NewSlug, ServiceName, Slug};
+
+pub use self::details::{Details, InvalidPoint, Point, Specializations};
+pub use self::slug::{ChangeSlug, SlugIsChanged};
+pub use self::standing::{ProviderStands, SetProviderStanding, Standing};
+
+mod details;
+mod slug;
+mod standing;
 
 /// A shop.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +41,9 @@ pub struct Provider {
     pub services: BTreeMap<ServiceId, Service>,
     /// Whether it can be found and booked.
     pub doors: Doors,
+    /// How the installation sees it.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// Whether a shop can be found and booked. Its owner's account decides.
@@ -58,6 +70,12 @@ pub struct Shop {
     pub business_name: Personal<BusinessName>,
     /// What an hour costs where a service has no price of its own (K14).
     pub hourly_rate: Option<HourlyRate>,
+    /// What else it says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Personal<Box<Details>>>,
+    /// What its page was called before, the newest last: those lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_slugs: Vec<Personal<Slug>>,
 }
 
 /// Something one can book. What it says is its shop's owner's, and goes with them; numbers stay.
@@ -70,6 +88,15 @@ pub struct Service {
     /// More about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Personal<Description>>,
+    /// What kind of service it is. The category may be gone since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<CategoryId>,
+    /// Whether it is offered at present: listed, and to be booked.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub is_active: bool,
+    /// Where it stands in the shop's list: by this number, then by age.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub sort_order: u16,
     /// Elapsed minutes, 5–1440.
     #[serde(deserialize_with = "bounded::<_, 5, 1440>")]
     pub duration_minutes: u16,
@@ -90,6 +117,20 @@ pub struct Service {
     pub capacity: u16,
 }
 
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_yes(it: &bool) -> bool {
+    *it
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_first(number: &u16) -> bool {
+    *number == 0
+}
+
 /// What a service is to be, as somebody asks for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
@@ -97,6 +138,10 @@ pub struct Offer {
     pub name: ServiceName,
     /// More about it.
     pub description: Option<Description>,
+    /// What kind of service it is.
+    pub category: Option<CategoryId>,
+    /// Whether it is offered at present.
+    pub is_active: bool,
     /// Elapsed minutes, 5–1440.
     pub duration_minutes: u16,
     /// Local minutes between two starts, 5–1440; the duration where nothing else is said (K1).
@@ -127,6 +172,8 @@ impl Offer {
         Self {
             name: locale.pick("Atendimento", "Appointment").parse().expect("a fixed name is valid"),
             description: None,
+            category: None,
+            is_active: true,
             duration_minutes: 60,
             interval_minutes: 60,
             price: None,
@@ -153,6 +200,8 @@ impl Service {
         let Offer {
             name,
             description,
+            category,
+            is_active,
             duration_minutes,
             interval_minutes,
             price,
@@ -164,6 +213,9 @@ impl Service {
             id,
             name: Personal::of(owner, name),
             description: description.map(|text| Personal::of(owner, text)),
+            category,
+            is_active,
+            sort_order: 0,
             duration_minutes,
             interval_minutes,
             price,
@@ -199,19 +251,30 @@ pub enum ProviderCommand {
     /// Open the shop.
     Open {
         /// Whose and what.
-        shop: Shop,
+        shop: Box<Shop>,
         /// Hours and policy.
         schedule: Box<Schedule>,
         /// The first service.
         service: Service,
     },
-    /// Change name or rate.
+    /// Change name, rate, and what else it says of itself.
     ChangeProfile {
         /// The new name.
         business_name: Personal<BusinessName>,
         /// The new rate.
         hourly_rate: Option<HourlyRate>,
+        /// What else it says.
+        details: Option<Personal<Box<Details>>>,
     },
+    /// Give its page another name.
+    ChangeSlug {
+        /// The new one.
+        slug: Personal<Slug>,
+        /// Those that lead to it.
+        former: Vec<Personal<Slug>>,
+    },
+    /// Set badge and plan.
+    SetStanding(Standing),
     /// Set the zone and the weekly windows.
     SetWeeklyHours {
         /// The zone the windows are in.
@@ -239,6 +302,8 @@ pub enum ProviderCommand {
     ChangeService(Service),
     /// Offer a service no longer.
     RemoveService(ServiceId),
+    /// List its services in this order: all of them.
+    ReorderServices(Vec<ServiceId>),
     /// Take no bookings while the owner is away.
     Pause,
     /// Take bookings again.
@@ -264,13 +329,28 @@ pub enum ProviderEvent {
         /// Hours and policy.
         schedule: Schedule,
     },
-    /// Name or rate changed.
+    /// What it says of itself changed.
     ProfileChanged {
         /// The new name.
         business_name: Personal<BusinessName>,
         /// The new rate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hourly_rate: Option<HourlyRate>,
+        /// What else it says now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Personal<Box<Details>>>,
+    },
+    /// Its page has another name.
+    SlugChanged {
+        /// The new one.
+        slug: Personal<Slug>,
+        /// Those that lead to it, the newest last.
+        former: Vec<Personal<Slug>>,
+    },
+    /// An administrator set its badge and plan.
+    StandingSet {
+        /// What it has now.
+        standing: Standing,
     },
     /// The weekly windows were set.
     WeeklyHoursSet {
@@ -311,6 +391,11 @@ pub enum ProviderEvent {
         /// Which.
         service: ServiceId,
     },
+    /// Its services are listed in another order.
+    ServicesReordered {
+        /// All of them, in that order.
+        order: Vec<ServiceId>,
+    },
     /// It cannot be found or booked for now: its owner was deactivated.
     ShopPaused {},
     /// It can be found and booked again.
@@ -329,6 +414,9 @@ aggregate!(Provider(ProviderId), ProviderCommand => ProviderEvent {
     ServiceAdded = "2",
     ServiceChanged = "2",
     ServiceRemoved = "1",
+    SlugChanged = "1",
+    StandingSet = "1",
+    ServicesReordered = "1",
     ShopPaused = "1",
     ShopResumed = "1",
     ShopClosed = "1",
@@ -337,6 +425,8 @@ aggregate!(Provider(ProviderId), ProviderCommand => ProviderEvent {
 impl Provider {
     /// The most services a shop may offer.
     pub const MAX_SERVICES: usize = 200;
+    /// How many former slugs lead to a shop's page.
+    pub const MAX_FORMER_SLUGS: usize = 10;
     /// The most overridden days a shop may have.
     pub const MAX_OVERRIDES: usize = 1000;
     /// How many days back and ahead a day may be overridden: five times the longest horizon. An absurd date
@@ -351,7 +441,13 @@ impl Provider {
             .ok_or(Refusal::NotFound("provider"))
     }
 
-    /// A service it offers.
+    /// A service that can be booked. One that is not offered at present is to clients as if it were not there.
+    pub fn offered(&self, id: ServiceId) -> Result<&Service, Refusal> {
+        let service = self.service(id)?;
+        if service.is_active { Ok(service) } else { Err(Refusal::NotFound("service")) }
+    }
+
+    /// A service it has.
     pub fn service(&self, id: ServiceId) -> Result<&Service, Refusal> {
         self.services.get(&id).ok_or(Refusal::NotFound("service"))
     }
@@ -364,6 +460,11 @@ impl Provider {
         };
         service.price.or_else(by_the_hour)
     }
+}
+
+/// The `sort_order` of the service that stands so far down in an order.
+pub fn place_of(n: usize) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
 }
 
 impl Aggregate for Provider {
@@ -379,7 +480,8 @@ impl Aggregate for Provider {
             if self.shop.is_some() {
                 return Ok(Vec::new());
             }
-            let Shop { account, slug, business_name, hourly_rate } = shop;
+            let Shop { account, slug, business_name, hourly_rate, details: _, former_slugs: _ } =
+                *shop;
             return Ok(vec![
                 ProviderEvent::ProviderOpened {
                     account,
@@ -397,10 +499,21 @@ impl Aggregate for Provider {
             ProviderCommand::Pause => (self.doors == Doors::Open, ProviderEvent::ShopPaused {}),
             ProviderCommand::Resume => (self.doors == Doors::Paused, ProviderEvent::ShopResumed {}),
             ProviderCommand::Close => (self.doors != Doors::Closed, ProviderEvent::ShopClosed {}),
-            ProviderCommand::ChangeProfile { business_name, hourly_rate } => (
-                business_name != shop.business_name || hourly_rate != shop.hourly_rate,
-                ProviderEvent::ProfileChanged { business_name, hourly_rate },
+            ProviderCommand::ChangeProfile { business_name, hourly_rate, details } => (
+                (&business_name, hourly_rate, &details)
+                    != (&shop.business_name, shop.hourly_rate, &shop.details),
+                ProviderEvent::ProfileChanged { business_name, hourly_rate, details },
             ),
+            ProviderCommand::ChangeSlug { slug, former } => {
+                (slug != shop.slug, ProviderEvent::SlugChanged { slug, former })
+            }
+            ProviderCommand::SetStanding(standing) => {
+                // One that is closed for good is gone; one that is paused comes back.
+                if self.doors == Doors::Closed {
+                    return Err(Refusal::NotFound("provider"));
+                }
+                (standing != self.standing, ProviderEvent::StandingSet { standing })
+            }
             ProviderCommand::SetWeeklyHours { zone, weekly } => (
                 zone != self.schedule.zone || weekly != self.schedule.weekly,
                 ProviderEvent::WeeklyHoursSet { zone, weekly },
@@ -426,7 +539,7 @@ impl Aggregate for Provider {
             ProviderCommand::SetPolicy(policy) => {
                 (policy != self.schedule.policy, ProviderEvent::PolicySet { policy })
             }
-            ProviderCommand::AddService(service) => {
+            ProviderCommand::AddService(mut service) => {
                 // Its id comes from the command's: an earlier one, whose answer is no longer kept, has added it.
                 if self.services.contains_key(&service.id) {
                     return Err(Refusal::KeySpent);
@@ -437,15 +550,28 @@ impl Aggregate for Provider {
                         limit: Self::MAX_SERVICES,
                     });
                 }
+                let last = self.services.values().map(|service| service.sort_order).max();
+                service.sort_order = last.map_or(0, |last| last.saturating_add(1));
                 (true, ProviderEvent::ServiceAdded { service })
             }
-            ProviderCommand::ChangeService(service) => {
-                (*self.service(service.id)? != service, ProviderEvent::ServiceChanged { service })
+            ProviderCommand::ChangeService(mut service) => {
+                let before = self.service(service.id)?;
+                service.sort_order = before.sort_order;
+                (*before != service, ProviderEvent::ServiceChanged { service })
             }
             ProviderCommand::RemoveService(service) => {
                 // What is gone is not found, as with every other command on it; a retry has its key.
                 self.service(service)?;
                 (true, ProviderEvent::ServiceRemoved { service })
+            }
+            ProviderCommand::ReorderServices(order) => {
+                let named: BTreeSet<&ServiceId> = order.iter().collect();
+                if named.len() != order.len() || !named.into_iter().eq(self.services.keys()) {
+                    return Err(Refusal::NotEveryService);
+                }
+                let place = |id: &ServiceId| self.services.get(id).map(|one| one.sort_order);
+                let stands = order.iter().enumerate().all(|(n, id)| place(id) == Some(place_of(n)));
+                (!stands, ProviderEvent::ServicesReordered { order })
             }
         };
         Ok(if changed { vec![event] } else { Vec::new() })
@@ -465,15 +591,25 @@ impl Aggregate for Provider {
                     slug: slug.clone(),
                     business_name: business_name.clone(),
                     hourly_rate: *hourly_rate,
+                    details: None,
+                    former_slugs: Vec::new(),
                 });
                 self.schedule = schedule.clone();
             }
-            ProviderEvent::ProfileChanged { business_name, hourly_rate } => {
+            ProviderEvent::ProfileChanged { business_name, hourly_rate, details } => {
                 if let Some(shop) = &mut self.shop {
                     shop.business_name = business_name.clone();
                     shop.hourly_rate = *hourly_rate;
+                    shop.details.clone_from(details);
                 }
             }
+            ProviderEvent::SlugChanged { slug, former } => {
+                if let Some(shop) = &mut self.shop {
+                    shop.slug = slug.clone();
+                    shop.former_slugs.clone_from(former);
+                }
+            }
+            ProviderEvent::StandingSet { standing } => self.standing = standing.clone(),
             ProviderEvent::WeeklyHoursSet { zone, weekly } => {
                 self.schedule.zone = *zone;
                 self.schedule.weekly = weekly.clone();
@@ -493,6 +629,13 @@ impl Aggregate for Provider {
             ProviderEvent::ServiceRemoved { service } => {
                 self.services.remove(service);
             }
+            ProviderEvent::ServicesReordered { order } => {
+                for (n, id) in order.iter().enumerate() {
+                    if let Some(service) = self.services.get_mut(id) {
+                        service.sort_order = place_of(n);
+                    }
+                }
+            }
             ProviderEvent::ShopPaused {} => self.doors = Doors::Paused,
             ProviderEvent::ShopResumed {} => self.doors = Doors::Open,
             ProviderEvent::ShopClosed {} => self.doors = Doors::Closed,
@@ -506,7 +649,7 @@ pub struct OpenProvider {
     /// Its name.
     pub business_name: BusinessName,
     /// Its name in URLs.
-    pub slug: Slug,
+    pub slug: NewSlug,
     /// Its time zone.
     pub zone: Zone,
     /// What an hour costs.
@@ -548,6 +691,7 @@ impl Command for OpenProvider {
         let slug = view.claim_key(ClaimKind::Slug, self.slug.as_str());
         let provider: ProviderId = view.mint().id(slug.slot(), 0);
         let offer = self.service.clone().unwrap_or_else(|| Offer::classic(locale));
+        must_be_listed(view, offer.category)?;
         let service = Service::of(account, view.mint().id(slug.slot(), 0), offer);
         view.take_claim(slug, provider.uuid())?;
         view.take_claim(view.claim_key(ClaimKind::Shop, &account.to_string()), provider.uuid())?;
@@ -557,12 +701,14 @@ impl Command for OpenProvider {
             overrides: BTreeMap::new(),
             policy: self.policy.clone().unwrap_or_else(Policy::classic),
         });
-        let shop = Shop {
+        let shop = Box::new(Shop {
             account,
-            slug: Personal::of(account, self.slug.clone()),
+            slug: Personal::of(account, self.slug.clone().into()),
             business_name: Personal::of(account, self.business_name.clone()),
             hourly_rate: self.hourly_rate,
-        };
+            details: None,
+            former_slugs: Vec::new(),
+        });
         let outcome = ProviderIsOpen { provider, service: service.id };
         view.decide::<Provider>(provider, ProviderCommand::Open { shop, schedule, service })?;
         view.decide::<Account>(account, AccountCommand::GrantRole(Role::Provider))?;
@@ -599,7 +745,7 @@ pub trait OwnersChange: Clone + Send + Sync + 'static {
         view: &View<'_>,
         provider: ProviderId,
         shop: &Shop,
-    ) -> (ProviderCommand, Option<ServiceId>);
+    ) -> Result<(ProviderCommand, Option<ServiceId>), Stop>;
 }
 
 impl<C: OwnersChange> Command for ChangeProvider<C> {
@@ -619,10 +765,18 @@ impl<C: OwnersChange> Command for ChangeProvider<C> {
 
     fn decide(&self, view: &View<'_>) -> Result<ProviderChanged, Stop> {
         let shop = view.load::<Provider>(self.provider)?.open()?;
-        let (command, service) = self.change.command(view, self.provider, shop);
+        let (command, service) = self.change.command(view, self.provider, shop)?;
         view.decide::<Provider>(self.provider, command)?;
         Ok(ProviderChanged { provider: self.provider, service })
     }
+}
+
+/// A service may name a category that is listed. That it stays listed is not required.
+fn must_be_listed(view: &View<'_>, category: Option<CategoryId>) -> Result<(), Stop> {
+    if let Some(category) = category {
+        view.consult::<Category>(category)?.listed()?;
+    }
+    Ok(())
 }
 
 macro_rules! owners_changes {
@@ -633,25 +787,28 @@ macro_rules! owners_changes {
 
         impl OwnersChange for $name {
             const NAME: &'static str = stringify!($name);
-            fn command(&self, $view: &View<'_>, $provider: ProviderId, $shop: &Shop) -> (ProviderCommand, Option<ServiceId>) {
+            fn command(&self, $view: &View<'_>, $provider: ProviderId, $shop: &Shop) -> Result<(ProviderCommand, Option<ServiceId>), Stop> {
                 let $this = self.clone();
-                $body
+                Ok($body)
             }
         }
     )*};
 }
 
 owners_changes! {
-    /// Change a shop's name or rate.
+    /// Change a shop's name, rate, and what else it says of itself.
     ChangeProviderProfile {
         /// The new name.
         business_name: BusinessName,
         /// The new rate.
         hourly_rate: Option<HourlyRate>,
+        /// What else it says: all of it.
+        details: Details,
     } => |this, _view, _provider, shop| (
         ProviderCommand::ChangeProfile {
             business_name: Personal::of(shop.account, this.business_name),
             hourly_rate: this.hourly_rate,
+            details: this.details.said().map(|details| Personal::of(shop.account, details)),
         },
         None,
     );
@@ -689,6 +846,7 @@ owners_changes! {
         /// What it is.
         offer: Offer,
     } => |this, view, provider, shop| {
+        must_be_listed(view, this.offer.category)?;
         let id = view.mint().id(provider.slot(), 0);
         (ProviderCommand::AddService(Service::of(shop.account, id, this.offer)), Some(id))
     };
@@ -699,14 +857,27 @@ owners_changes! {
         service: ServiceId,
         /// What it is now.
         offer: Offer,
-    } => |this, _view, _provider, shop| (
-        ProviderCommand::ChangeService(Service::of(shop.account, this.service, this.offer)),
-        Some(this.service),
-    );
+    } => |this, view, provider, shop| {
+        // One that names what was removed since may go on doing so.
+        let before = view.load::<Provider>(provider)?.service(this.service)?.category;
+        if this.offer.category != before {
+            must_be_listed(view, this.offer.category)?;
+        }
+        (
+            ProviderCommand::ChangeService(Service::of(shop.account, this.service, this.offer)),
+            Some(this.service),
+        )
+    };
 
     /// Offer a service no longer.
     RemoveService {
         /// Which.
         service: ServiceId,
     } => |this, _view, _provider, _shop| (ProviderCommand::RemoveService(this.service), Some(this.service));
+
+    /// List a shop's services in another order.
+    ReorderServices {
+        /// All of them, in that order.
+        order: Vec<ServiceId>,
+    } => |this, _view, _provider, _shop| (ProviderCommand::ReorderServices(this.order), None);
 }

@@ -54,6 +54,9 @@ pub enum Refusal {
         /// How many.
         limit: usize,
     },
+    /// An order of a shop's services that leaves one out, names one twice, or names another's.
+    #[error("the order must name every service once")]
+    NotEveryService,
     /// The slot is occupied (`S0-27`). The nearest free starts, nearest first.
     #[error("the slot is taken")]
     SlotTaken {

@@ -130,8 +130,47 @@ texts! {
     IpText("ip", 2..=45, |text| check_ip(text));
     /// What a client calls itself; see [`UserAgent::of`].
     UserAgent("user_agent", 1..=512);
-    /// The name of a provider's page in a URL (`S3-13`: at most 100): `a-z`, `0-9` and inner hyphens.
+    /// The name of a page in a URL (`S3-13`, `S3-14`: at most 100): `a-z`, `0-9` and inner hyphens.
     Slug("slug", 3..=100, |text| check_slug(text));
+    /// A slug that somebody asks for: none that is reserved. What became reserved since stays whose it is, and reads.
+    NewSlug("slug", 3..=100, |text| check_new_slug(text));
+    /// Street, number and whatever else leads to a shop's door (`S3-13`).
+    Address("address", 1..=500; lines true);
+    /// A city (`S3-13`).
+    City("city", 1..=100);
+    /// A state or province (`S3-13`).
+    State("state", 1..=50);
+    /// A postal code (`S3-13`).
+    PostalCode("postal_code", 1..=20);
+    /// A page elsewhere (`S3-13`): an `http` or `https` address without a user in it.
+    Website("website", 10..=255, |text| check_website(text));
+    /// A name at Instagram (`S3-13`), without its `@`.
+    Instagram("instagram", 1..=100, |text| check_handle("instagram", text));
+    /// A name at Facebook (`S3-13`), without its `@`.
+    Facebook("facebook", 1..=100, |text| check_handle("facebook", text));
+    /// Something a provider is good at (`S1-04`).
+    Specialization("specializations", 1..=100);
+    /// A category's name (`S3-14`).
+    CategoryName("name", 1..=100);
+    /// The name of an icon (`S3-14`), as a front end knows it.
+    Icon("icon", 1..=50);
+    /// A colour (`S3-14`): `#rrggbb`, in lower case.
+    Color("color", 7..=7, |text| check_color(text));
+    /// The name of a plan (`S3-13`): `free`, or whatever an installation sells.
+    Plan("plan", 1..=20, |text| check_plan(text));
+}
+
+impl From<NewSlug> for Slug {
+    fn from(slug: NewSlug) -> Self {
+        Self(slug.0)
+    }
+}
+
+/// `free`, which every shop starts with (`S3-13`).
+impl Default for Plan {
+    fn default() -> Self {
+        Self("free".to_owned())
+    }
 }
 
 impl UserAgent {
@@ -150,8 +189,9 @@ impl From<std::net::IpAddr> for IpText {
     }
 }
 
-/// Path segments that can never be a provider's page (K11).
-pub const RESERVED_SLUGS: [&str; 12] = [
+/// Path segments that can never be a provider's page (K11): every literal that stands beside
+/// `/api/providers/{slug}`, which a test asserts, and some that may.
+pub const RESERVED_SLUGS: [&str; 24] = [
     "profile",
     "dashboard",
     "available-times",
@@ -160,6 +200,18 @@ pub const RESERVED_SLUGS: [&str; 12] = [
     "hours",
     "policy",
     "overrides",
+    "slug",
+    "page",
+    "standing",
+    "search",
+    "calendar",
+    "holidays",
+    "time-off",
+    "slots",
+    "holds",
+    "waitlist",
+    "appointments",
+    "services",
     "admin",
     "api",
     "me",
@@ -233,10 +285,64 @@ fn check_slug(text: String) -> Result<String, InvalidText> {
         });
     }
     // A UUID would be taken for an id in a path.
-    if RESERVED_SLUGS.contains(&text.as_str()) || uuid::Uuid::try_parse(&text).is_ok() {
+    if uuid::Uuid::try_parse(&text).is_ok() {
         return Err(InvalidText::Form { what: "slug", form: "a name that is not reserved" });
     }
     Ok(text)
+}
+
+fn check_new_slug(text: String) -> Result<String, InvalidText> {
+    let text = check_slug(text)?;
+    if RESERVED_SLUGS.contains(&text.as_str()) {
+        return Err(InvalidText::Form { what: "slug", form: "a name that is not reserved" });
+    }
+    Ok(text)
+}
+
+/// What a browser goes to when a page links there, and nothing else: no script, no file, no password.
+fn check_website(text: String) -> Result<String, InvalidText> {
+    let wrong = InvalidText::Form { what: "website", form: "an http or https address" };
+    let (scheme, rest) = text.split_once("://").ok_or(wrong.clone())?;
+    let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let named = host
+        .split(':')
+        .next()
+        .is_some_and(|name| name.contains('.') && name.split('.').all(|label| !label.is_empty()));
+    let written = |c: char| !c.is_whitespace() && !"\\\"'<>`{}|^".contains(c);
+    if web && named && !host.contains('@') && text.chars().all(written) {
+        Ok(text)
+    } else {
+        Err(wrong)
+    }
+}
+
+fn check_handle(what: &'static str, text: String) -> Result<String, InvalidText> {
+    let name = text.strip_prefix('@').unwrap_or(&text);
+    let ok =
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if ok {
+        Ok(name.to_owned())
+    } else {
+        Err(InvalidText::Form { what, form: "a name such as @salao.da.ana" })
+    }
+}
+
+fn check_color(text: String) -> Result<String, InvalidText> {
+    let digits =
+        text.strip_prefix('#').filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    match digits {
+        Some(_) => Ok(text.to_ascii_lowercase()),
+        None => Err(InvalidText::Form { what: "color", form: "a colour such as #3366ff" }),
+    }
+}
+
+fn check_plan(text: String) -> Result<String, InvalidText> {
+    if text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        Ok(text)
+    } else {
+        Err(InvalidText::Form { what: "plan", form: "lower-case letters, digits and hyphens" })
+    }
 }
 
 #[cfg(test)]
@@ -311,8 +417,45 @@ mod tests {
             "a_b",
             "01935d2e-7c11-7a3f-9c2b-000000000000",
         ] {
-            assert!(wrong.parse::<Slug>().is_err(), "{wrong}");
+            assert!(wrong.parse::<NewSlug>().is_err(), "{wrong}");
         }
+        // Whoever had it before it was reserved still has it.
+        assert!("profile".parse::<Slug>().is_ok());
+        assert!("01935d2e-7c11-7a3f-9c2b-000000000000".parse::<Slug>().is_err());
+    }
+
+    #[test]
+    fn a_website_is_a_page_of_the_web() {
+        for good in ["https://salao.example", "HTTP://a.b.example:8080/c?d=e#f"] {
+            assert_eq!(good.parse::<Website>().unwrap().as_str(), good);
+        }
+        for wrong in [
+            "javascript://a.example/%0aalert(1)",
+            "ftp://a.example",
+            "https://",
+            "https:///path",
+            "https://ana:secret@a.example",
+            "https://a.example/\"onload=",
+            "https://a example.com",
+            "https://localhost",
+            "https://a..example",
+            "//a.example/page",
+        ] {
+            assert!(wrong.parse::<Website>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn handles_colours_and_plans_have_one_form_each() {
+        assert_eq!("@salao.da_ana".parse::<Instagram>().unwrap().as_str(), "salao.da_ana");
+        assert!("https://instagram.com/x".parse::<Instagram>().is_err());
+        assert!("@".parse::<Facebook>().is_err());
+        assert_eq!("#33AAff".parse::<Color>().unwrap().as_str(), "#33aaff");
+        for wrong in ["#33aaf", "33aaff0", "#33aafg", "red"] {
+            assert!(wrong.parse::<Color>().is_err(), "{wrong}");
+        }
+        assert_eq!(Plan::default().as_str(), "free");
+        assert!("Pro".parse::<Plan>().is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use domain::account::Account;
 use domain::agenda::Agenda;
 use domain::aggregate::{Aggregate, StreamKind};
 use domain::appointment::Appointment;
+use domain::category::Category;
 use domain::event::Event;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::Provider;
@@ -57,7 +58,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session);
+kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session, Category);
 
 const KIND_DECIDES: &str = "a stream's kind decides its aggregate's type";
 

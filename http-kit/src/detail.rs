@@ -136,6 +136,19 @@ const FORMS: &[(&str, &str)] = &[
         "um instante RFC 3339 como 2026-03-02T13:00:00Z, de 1970 a 2200",
     ),
     ("be a date such as 2026-03-02, from 1970 to 2200", "uma data como 2026-03-02, de 1970 a 2200"),
+    ("be an http or https address", "um endereço http ou https"),
+    ("be a name such as @salao.da.ana", "um nome como @salao.da.ana"),
+    ("be a colour such as #3366ff", "uma cor como #3366ff"),
+    ("be lower-case letters, digits and hyphens", "letras minúsculas, dígitos e hífens"),
+    ("be a list of at most 20 that differ", "uma lista de no máximo 20, todos diferentes"),
+    ("be all of the shop's, each once", "todos os do prestador, cada um uma vez"),
+    ("be given with longitude", "informado junto com longitude"),
+    ("be given with near", "informado junto com near"),
+    (
+        "be latitude,longitude such as -23.5505,-46.6333",
+        "latitude,longitude, como -23.5505,-46.6333",
+    ),
+    ("be at most max_price_minor", "no máximo max_price_minor"),
     ("be 1 to 255 visible ASCII characters", "de 1 a 255 caracteres ASCII visíveis"),
 ];
 
@@ -145,7 +158,10 @@ mod tests {
     use domain::ids::AccountId;
     use domain::money::Money;
     use domain::position::Position;
-    use domain::text::{EmailAddress, Note, PersonName, Phone, Slug};
+    use domain::provider::{Point, Specializations};
+    use domain::text::{
+        Color, EmailAddress, Instagram, NewSlug, Note, PersonName, Phone, Plan, Slug, Website,
+    };
 
     use super::*;
 
@@ -181,7 +197,16 @@ mod tests {
             "x".repeat(9).parse::<EmailAddress>().unwrap_err().to_string(),
             "abc".parse::<Phone>().unwrap_err().to_string(),
             "a--b".parse::<Slug>().unwrap_err().to_string(),
-            "admin".parse::<Slug>().unwrap_err().to_string(),
+            "admin".parse::<NewSlug>().unwrap_err().to_string(),
+            "x".repeat(12).parse::<Website>().unwrap_err().to_string(),
+            "a b".parse::<Instagram>().unwrap_err().to_string(),
+            "#abcdeg".parse::<Color>().unwrap_err().to_string(),
+            "Pro".parse::<Plan>().unwrap_err().to_string(),
+            Point::from_degrees(91.0, 0.0).unwrap_err().to_string(),
+            Specializations::try_from(vec!["a".parse().unwrap(), "a".parse().unwrap()])
+                .unwrap_err()
+                .to_string(),
+            "services must be all of the shop's, each once".to_owned(),
             "Mars/Base".parse::<Zone>().unwrap_err().to_string(),
             "25:00".parse::<MinuteOfDay>().unwrap_err().to_string(),
             "x".parse::<AccountId>().unwrap_err().to_string(),

@@ -148,6 +148,10 @@ kinds! {
     SlugTaken = "slug-taken", CONFLICT,
         "Endereço de página em uso" / "Slug taken",
         "Este endereço de página já pertence a outro prestador." / "Another provider has this slug.";
+    /// The slug is another category's.
+    CategorySlugTaken = "category-slug-taken", CONFLICT,
+        "Endereço de categoria em uso" / "Category slug taken",
+        "Este endereço já pertence a outra categoria." / "Another category has this slug.";
     /// The address is another account's.
     EmailTaken = "email-taken", CONFLICT,
         "E-mail em uso" / "Email taken",
@@ -481,6 +485,12 @@ impl From<Refusal> for Problem {
             Refusal::Claimed(ClaimKind::Email) => Kind::EmailTaken.into(),
             Refusal::Claimed(ClaimKind::Slug) => Kind::SlugTaken.into(),
             Refusal::Claimed(ClaimKind::Shop) => Kind::ShopExists.into(),
+            Refusal::Claimed(ClaimKind::CategorySlug) => Kind::CategorySlugTaken.into(),
+            Refusal::NotEveryService => Self::field(
+                Kind::InvalidInput,
+                "/services",
+                "services must be all of the shop's, each once",
+            ),
             Refusal::AnotherVersion { current } => {
                 let mut problem = Self::from(Kind::PreconditionFailed);
                 problem.0.tag = current;
@@ -544,6 +554,7 @@ fn no_such(what: &'static str) -> Text {
         "account" => "Esta conta não existe.",
         "provider" => "Este prestador não existe.",
         "service" => "Este serviço não existe.",
+        "category" => "Esta categoria não existe.",
         "appointment" => "Este agendamento não existe.",
         "session" => "Esta sessão não existe.",
         "notification" => "Esta notificação não existe.",

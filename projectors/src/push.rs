@@ -52,7 +52,8 @@ pub fn availability_hints(events: &[&Recorded]) -> Vec<Hint> {
         Event::Account(_)
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
-        | Event::Session(_) => None,
+        | Event::Session(_)
+        | Event::Category(_) => None,
     };
     events.iter().filter_map(|event| Some(Hint { topic: topic(event)?, at: event.at })).collect()
 }

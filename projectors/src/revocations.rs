@@ -106,7 +106,8 @@ fn revoked(event: &Event) -> Option<Revoked> {
         | Event::Provider(_)
         | Event::Agenda(_)
         | Event::Appointment(_)
-        | Event::NotificationFeed(_) => None,
+        | Event::NotificationFeed(_)
+        | Event::Category(_) => None,
     }
 }
 

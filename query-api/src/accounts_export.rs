@@ -168,7 +168,7 @@ async fn put_together(
         let id = row.id;
         let known = state.log.load_at_least::<Provider>(id, row.stamp.at).await;
         let known = known.map_err(|error| Problem::unavailable(&error))?;
-        let Json(page) = page_of(state, row).await?;
+        let page = page_of(state, row, true).await?;
         shop = Some(ExportedShop { page, schedule: known.state.schedule.clone() });
         appointments_as_provider = every_page!(truncated, |cursor, limit| {
             appointments::all_of_provider(pool, id, cursor, limit).await.map_err(table_problem)?

@@ -1,4 +1,4 @@
-//! The cached lists: the first page of the provider list (`S0-24`), a provider's appointments of a day (`S0-35`).
+//! The cached lists: a provider's appointments of a day (`S0-35`).
 //!
 //! The projector only forgets them; the next reader fills them from the read tables. For example
 //! `AppointmentBooked` at 3:18 makes the cache forget that day; whoever asks next reads the checkpoint (3:18 or
@@ -13,7 +13,7 @@ use domain::position::{Position, PositionToken};
 use domain::slots::{Span, local_day_span};
 use http_kit::Problem;
 use read_models::appointments::AppointmentRow;
-use read_models::availability::{CacheWrite, DayListDoc, ProvidersPageDoc, first_page};
+use read_models::availability::{CacheWrite, DayListDoc};
 use read_models::paging::{Page, PageLimit};
 use read_models::providers::ProviderRow;
 
@@ -21,61 +21,6 @@ use crate::availability::offer;
 use crate::{QueryState, table_problem};
 
 impl QueryState {
-    /// The first page of the provider list, from the cached heads of all partitions.
-    pub(crate) async fn first_providers(
-        &self,
-        limit: PageLimit,
-        after: &PositionToken,
-    ) -> Result<Page<ProviderRow>, Problem> {
-        let cached = self.availability.get_providers_pages().await.ok();
-        let there = cached.is_some();
-        let mut heads: Vec<Arc<ProvidersPageDoc>> = Vec::new();
-        let mut missing = Vec::new();
-        match cached {
-            None => missing.extend(self.log.partitions().all()),
-            Some(cached) => {
-                for (partition, cached) in cached {
-                    let wanted = after.number(partition);
-                    let fresh = cached.applied.is_some_and(|applied| applied >= wanted);
-                    let doc = cached.doc.filter(|doc| fresh || doc.number >= wanted);
-                    match doc.and_then(|doc| doc.value) {
-                        Some(head) => heads.push(head),
-                        None => missing.push(partition),
-                    }
-                }
-            }
-        }
-        if missing.is_empty() {
-            self.tables_hold(after).await?;
-        } else {
-            self.tables_after(after).await?;
-            let most = PageLimit::new(PageLimit::MAX).map_err(|error| Problem::internal(&error))?;
-            for partition in missing {
-                let (as_of, whole) = self.tables_as_of(partition).await?;
-                let rows =
-                    read_models::providers::first_of_partition(self.log.pool(), partition, most)
-                        .await;
-                let rows = rows.map_err(table_problem)?;
-                let doc =
-                    ProvidersPageDoc { complete: rows.len() < usize::from(PageLimit::MAX), rows };
-                if there && whole {
-                    let write = CacheWrite::providers_page(partition, as_of, doc.clone());
-                    offer(self, Position { partition, number: as_of }, vec![write]).await;
-                }
-                heads.push(Arc::new(doc));
-            }
-        }
-        match first_page(&heads, limit) {
-            Some(page) => Ok(page),
-            None => {
-                self.tables_after(after).await?;
-                read_models::providers::list(self.log.pool(), None, limit)
-                    .await
-                    .map_err(table_problem)
-            }
-        }
-    }
-
     /// A provider's appointments of a local day.
     pub(crate) async fn day_of(
         &self,

@@ -199,23 +199,20 @@ fn tell(event: &AppointmentEvent) -> (&'static str, Option<&Personal<Note>>) {
 /// The side that did it: the one the event names, else the one its actor was on.
 fn side_of(event: &AppointmentEvent, actor: &str, row: &AppointmentRow) -> Option<Side> {
     match event {
-        AppointmentEvent::AppointmentCancelled { by, .. }
+        AppointmentEvent::AppointmentBooked { by, .. }
+        | AppointmentEvent::AppointmentCancelled { by, .. }
         | AppointmentEvent::AppointmentRescheduled { by, .. }
-        | AppointmentEvent::AppointmentNoted { by, .. } => return Some(*by),
-        AppointmentEvent::GuestErased { .. } => return Some(Side::Client),
-        AppointmentEvent::AppointmentBooked { .. }
-        | AppointmentEvent::AppointmentConfirmed { .. }
+        | AppointmentEvent::AppointmentNoted { by, .. } => Some(*by),
+        AppointmentEvent::GuestErased { .. } => Some(Side::Client),
+        AppointmentEvent::AppointmentConfirmed { .. }
         | AppointmentEvent::AppointmentDeclined { .. }
         | AppointmentEvent::AppointmentExpired { .. }
         | AppointmentEvent::AppointmentCompleted { .. }
-        | AppointmentEvent::AppointmentMissed { .. } => {}
+        | AppointmentEvent::AppointmentMissed { .. } => {
+            let account = actor.strip_prefix("account:")?.parse::<AccountId>().ok()?;
+            rules::side_of(row, account)
+        }
     }
-    // Whoever booked without an account is its client.
-    let guest = matches!(event, AppointmentEvent::AppointmentBooked { .. })
-        && (actor == "anonymous" || actor.starts_with("guest:"));
-    let account = actor.strip_prefix("account:").and_then(|id| id.parse::<AccountId>().ok());
-    let account = account.and_then(|account| rules::side_of(row, account));
-    if guest { Some(Side::Client) } else { account }
 }
 
 /// Who an event's actor is to whoever asks.

@@ -32,12 +32,15 @@ pub mod audit;
 pub mod availability;
 mod cached_lists;
 pub mod calendar;
+mod catalogue;
+pub mod categories;
 pub mod dashboard;
 pub mod erasures;
 pub mod files;
 mod freshness;
 pub mod history;
 pub mod notifications;
+pub mod provider_page;
 pub mod providers;
 mod rules;
 pub mod services;
@@ -70,6 +73,8 @@ pub struct QueryState {
     pub hub: Arc<ws::hub::Hub>,
     /// Free slots and days, as they were just answered.
     answers: Arc<availability::Answers>,
+    /// What was made of the catalogue.
+    catalogue: Arc<catalogue::Answers>,
     /// Cancelled when the server stops.
     pub stop: CancellationToken,
 }
@@ -89,8 +94,9 @@ impl QueryState {
     ) -> Self {
         let hub = ws::hub::Hub::new(sockets);
         hub.listen(fanout);
-        let answers = Arc::default();
-        Self { log, tables, availability, feed, files: None, verifier, hub, answers, stop }
+        let (answers, catalogue) = (Arc::default(), Arc::default());
+        let files = None;
+        Self { log, tables, availability, feed, files, verifier, hub, answers, catalogue, stop }
     }
 
     /// With a store of files.
@@ -136,6 +142,9 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(providers::own_profile))
         .routes(routes!(dashboard::dashboard))
         .routes(routes!(providers::provider_by_slug))
+        .routes(routes!(provider_page::provider_page))
+        .routes(routes!(categories::list_categories))
+        .routes(routes!(categories::category))
         .routes(routes!(availability::available_days))
         .routes(routes!(availability::available_times))
         .routes(routes!(services::provider_services))

@@ -2,7 +2,9 @@
 //!
 //! | query | who |
 //! |---|---|
-//! | providers, services, free slots, keys | everybody |
+//! | providers and their pages, services, categories, free slots, keys | everybody |
+//! | a category that is not active | administrators; to others it does not exist |
+//! | a service that is not offered at present | its provider; to others it does not exist |
 //! | a photo | whoever knows its id |
 //! | `Me`, own account and its export, own sessions, own appointments, own shop and dashboard, own services, own notifications | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
@@ -17,8 +19,14 @@ use domain::Instant;
 use domain::actor::{Actor, Role};
 use domain::appointment::{Client, Side, guest_link_ends};
 use domain::ids::{AccountId, GuestId};
+use http_kit::auth::MaybeSignedIn;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
+
+/// Who reads what everybody may, if they say so: a token that is no good, or was, is nobody's.
+pub(crate) fn whoever(signed_in: Result<MaybeSignedIn, Problem>) -> Actor {
+    signed_in.map_or(Actor::Anonymous, |MaybeSignedIn(actor)| actor)
+}
 
 /// The account that reads its own things.
 pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
@@ -29,6 +37,17 @@ pub(crate) fn own(actor: &Actor) -> Result<AccountId, Problem> {
 pub(crate) fn account(actor: &Actor, account: AccountId) -> Result<(), Problem> {
     let may = own(actor)? == account || actor.has(Role::Admin);
     if may { Ok(()) } else { Err(Kind::Forbidden.into()) }
+}
+
+/// Categories that are not active.
+pub(crate) fn inactive_categories(actor: &Actor) -> Result<(), Problem> {
+    own(actor)?;
+    if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
+}
+
+/// A service that is not offered at present.
+pub(crate) fn inactive_service(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
+    if actor.account() == Some(provider.account) { Ok(()) } else { Err(Kind::NotFound.into()) }
 }
 
 /// How far the erasure of an account is.

@@ -1,5 +1,6 @@
-//! The availability cache: per provider the schedule, per provider and UTC day what is taken; and, cached the
-//! same way (`S0-16`, `S0-24`), a provider's appointments of a local day and the head of the provider list.
+//! The availability cache: per provider the schedule, per provider and UTC day what is taken; cached the same way
+//! (`S0-16`), a provider's appointments of a local day; and per partition a mark that the catalogue is as it was, by which
+//! answers made of it are kept (`S0-24`, `S3-71`).
 //!
 //! Free slots are computed on read, from intervals, so a change of service or duration needs no new cache.
 //! For example: `SlotTaken` reaches the projector, which loads the agenda and puts the day's whole [`DayDoc`];
@@ -51,8 +52,6 @@ use thiserror::Error;
 pub use self::in_process::{InProcessCache, InProcessOptions};
 pub use self::redis::{RedisCache, RedisOptions};
 use crate::appointments::AppointmentRow;
-use crate::paging::{Page, PageLimit};
-use crate::providers::{self, ProviderRow};
 
 /// How long a partition's values hold without a word of its projector, which gives one about every second.
 pub const SILENCE: Duration = Duration::from_secs(30);
@@ -62,7 +61,7 @@ pub const SILENCE: Duration = Duration::from_secs(30);
 pub struct ScheduleDoc {
     /// Hours, overrides, policy.
     pub schedule: Schedule,
-    /// What is offered.
+    /// What is offered at present.
     pub services: Vec<Measure>,
 }
 
@@ -70,7 +69,8 @@ impl ScheduleDoc {
     /// What a cache is to know of a shop; `None` when it cannot be booked.
     pub fn of(provider: &Provider) -> Option<Self> {
         provider.open().ok()?;
-        let services = provider.services.values().map(Service::measure).collect();
+        let offered = provider.services.values().filter(|service| service.is_active);
+        let services = offered.map(Service::measure).collect();
         Some(Self { schedule: provider.schedule.clone(), services })
     }
 }
@@ -91,14 +91,10 @@ pub struct DayListDoc {
     pub items: Vec<AppointmentRow>,
 }
 
-/// The providers of one partition that stand first in the list (`S0-24`).
+/// That nothing of a partition's providers, services and categories has changed since the event this is as of. As long as
+/// it is there with the same number, what was made of them still holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProvidersPageDoc {
-    /// The first ones, in list order.
-    pub rows: Vec<ProviderRow>,
-    /// Whether the partition has no others.
-    pub complete: bool,
-}
+pub struct CatalogueMark {}
 
 /// A value of the cache and how recent it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +147,7 @@ enum Key {
     Schedule(ProviderId),
     Day(ProviderId, NaiveDate),
     DayList(ProviderId, NaiveDate),
-    ProvidersPage(Partition),
+    Catalogue(Partition),
 }
 
 impl Key {
@@ -160,18 +156,14 @@ impl Key {
             Self::Schedule(provider) | Self::Day(provider, _) | Self::DayList(provider, _) => {
                 partitions.partition_of(provider.slot())
             }
-            Self::ProvidersPage(partition) => partition,
+            Self::Catalogue(partition) => partition,
         }
     }
 }
 
-/// The lists that show appointments of these days, or these providers.
-fn lists_of(days: &[(ProviderId, NaiveDate)], partitions: PartitionCount) -> BTreeSet<Key> {
-    let list = |&(provider, day): &(ProviderId, NaiveDate)| {
-        let partition = partitions.partition_of(provider.slot());
-        [Key::DayList(provider, day), Key::ProvidersPage(partition)]
-    };
-    days.iter().flat_map(list).collect()
+/// The lists that show appointments of these days.
+fn lists_of(days: &[(ProviderId, NaiveDate)]) -> BTreeSet<Key> {
+    days.iter().map(|&(provider, day)| Key::DayList(provider, day)).collect()
 }
 
 /// A value of any kind.
@@ -180,7 +172,7 @@ enum Value {
     Schedule(Arc<ScheduleDoc>),
     Day(Arc<DayDoc>),
     DayList(Arc<DayListDoc>),
-    ProvidersPage(Arc<ProvidersPageDoc>),
+    Catalogue(Arc<CatalogueMark>),
 }
 
 /// One of the kinds of values, and its place in [`Value`].
@@ -216,7 +208,7 @@ kinds! {
     Schedule(ScheduleDoc),
     Day(DayDoc),
     DayList(DayListDoc),
-    ProvidersPage(ProvidersPageDoc)
+    Catalogue(CatalogueMark)
 }
 
 /// What to do with one entry.
@@ -263,14 +255,14 @@ impl CacheWrite {
         Self { key, number, action: Action::Forget }
     }
 
-    /// The providers of a partition that stand first in the list.
-    pub fn providers_page(partition: Partition, number: u64, doc: ProvidersPageDoc) -> Self {
-        Self::put(Key::ProvidersPage(partition), number, Some(doc))
+    /// That a partition's catalogue is as of this event.
+    pub fn catalogue(partition: Partition, number: u64) -> Self {
+        Self::put(Key::Catalogue(partition), number, Some(CatalogueMark {}))
     }
 
-    /// Says that the provider list changed in a partition: the next reader fills it.
-    pub fn forget_providers_page(partition: Partition, number: u64) -> Self {
-        Self { key: Key::ProvidersPage(partition), number, action: Action::Forget }
+    /// Says that a partition's catalogue changed: what was made of it holds no longer.
+    pub fn forget_catalogue(partition: Partition, number: u64) -> Self {
+        Self { key: Key::Catalogue(partition), number, action: Action::Forget }
     }
 
     /// Whether it stores something: all a fill may do.
@@ -348,13 +340,12 @@ pub trait AvailabilityCache: Send + Sync + 'static {
         local_day: NaiveDate,
     ) -> Result<Cached<DayListDoc>, CacheUnavailable>;
 
-    /// The head of the provider list, by partition.
-    async fn get_providers_pages(
+    /// The marks of all partitions' catalogues.
+    async fn get_catalogue(
         &self,
-    ) -> Result<Vec<(Partition, Cached<ProvidersPageDoc>)>, CacheUnavailable>;
+    ) -> Result<Vec<(Partition, Cached<CatalogueMark>)>, CacheUnavailable>;
 
-    /// Loses the lists of these local days, and the head of the provider list of each provider's partition: somebody in
-    /// them was erased. Whoever reads next fills them anew; a reader that was at it may bring an older one back, so this
+    /// Loses the lists of these local days: somebody in them was erased. Whoever reads next fills them anew; a reader that was at it may bring an older one back, so this
     /// is done twice.
     async fn lose_lists(&self, days: &[(ProviderId, NaiveDate)]) -> Result<(), CacheUnavailable>;
 
@@ -364,24 +355,6 @@ pub trait AvailabilityCache: Send + Sync + 'static {
 
     /// Up to which event every partition is applied. One the cache knows nothing of is left out.
     async fn applied(&self) -> Result<PositionToken, CacheUnavailable>;
-}
-
-/// The first page of the provider list, from the cached heads of all partitions; `None` when they do not
-/// reach that far.
-pub fn first_page(heads: &[Arc<ProvidersPageDoc>], limit: PageLimit) -> Option<Page<ProviderRow>> {
-    let wanted = usize::from(limit.get()) + 1;
-    let reach = |head: &Arc<ProvidersPageDoc>| head.complete || head.rows.len() >= wanted;
-    if !heads.iter().all(reach) {
-        return None;
-    }
-    let mut rows: Vec<(_, &ProviderRow)> = heads
-        .iter()
-        .flat_map(|head| &head.rows)
-        .filter_map(|row| Some((row.list_key()?, row)))
-        .collect();
-    rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    let rows = rows.into_iter().take(wanted).map(|(_, row)| row.clone()).collect();
-    Some(providers::page(rows, limit))
 }
 
 /// UTC days that were needed and not given.

@@ -16,17 +16,21 @@ pub mod appointment_notes;
 pub mod appointments;
 pub mod audit;
 pub mod availability;
+pub mod categories;
 pub mod dashboard;
 pub mod erasures;
 pub mod fanout;
 pub mod freshness;
 pub mod notifications;
 pub mod paging;
+pub mod provider_search;
 pub mod providers;
 pub mod services;
 pub mod sessions;
 pub mod table;
 
+#[cfg(test)]
+mod catalogue_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]

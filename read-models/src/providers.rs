@@ -1,36 +1,40 @@
-//! Providers as clients find them: the list by name, one by slug, one's own. `ProviderOpened` begins a row;
-//! `ProfileChanged` and `WeeklyHoursSet` change it; the other events of a provider only raise its version,
-//! so that its `ETag` moves with them.
+//! Providers as clients find them: one by slug, one's own; lists of them are in [`crate::provider_search`].
+//! `ProviderOpened` begins a row; `ProfileChanged`, `SlugChanged`, `StandingSet` and `WeeklyHoursSet` change it; the other
+//! events of a provider only raise its version, so that its `ETag` moves with them.
 
 use domain::hours::Zone;
 use domain::ids::{AccountId, Id, ProviderId};
 use domain::money::Money;
-use domain::position::Partition;
-use domain::text::{BusinessName, Slug};
-use serde::{Deserialize, Serialize};
+use domain::provider::{Details, Point, Standing};
+use domain::text::{BusinessName, Slug, Specialization};
 use sqlx::{PgConnection, PgPool};
 use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
-use crate::paging::{self, Page, PageLimit};
+use crate::provider_search::{plain, search_words};
 use crate::table::{
     Columns, RawStamp, RowStamp, StampColumns, Table, TableError, Writes, database, money_columns,
-    page_database,
 };
 
-const TABLE: &str = "providers";
+pub(crate) const TABLE: &str = "providers";
 /// The most characters of a name that lists are sorted by.
 const SORT_KEY_CHARS: usize = 255;
-const LIST: &str = "providers";
+
+macro_rules! columns {
+    () => {
+        "id, partition, position, version, account_id, slug, former_slugs, business_name, description, \
+         address, city, state, postal_code, latitude_e7, longitude_e7, phone, website, instagram, \
+         facebook, specializations, is_verified, plan, zone, hourly_rate_minor, \
+         hourly_rate_currency, is_open, created_at, updated_at"
+    };
+}
+
+/// What [`Raw`] is read from.
+pub(crate) const COLUMNS: &str = columns!();
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!(
-            "SELECT id, partition, position, version, account_id, slug, business_name, zone, \
-             hourly_rate_minor, hourly_rate_currency, is_open, created_at, updated_at \
-             FROM providers ",
-            $rest
-        )
+        concat!("SELECT ", columns!(), " FROM providers ", $rest)
     };
 }
 
@@ -41,7 +45,7 @@ pub struct Providers;
 pub type ProviderWrites = Writes<Providers>;
 
 /// A provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderRow {
     /// Which.
     pub id: ProviderId,
@@ -49,8 +53,14 @@ pub struct ProviderRow {
     pub account: AccountId,
     /// Its name in URLs; `None` once its owner was erased.
     pub slug: Option<Slug>,
+    /// What its page was called before.
+    pub former_slugs: Vec<Slug>,
     /// Its name; `None` once its owner was erased.
     pub business_name: Option<BusinessName>,
+    /// What else it says of itself.
+    pub details: Box<Details>,
+    /// Badge and plan.
+    pub standing: Standing,
     /// Its time zone.
     pub zone: Zone,
     /// What an hour costs where a service has no price of its own.
@@ -72,7 +82,7 @@ impl ProviderRow {
 /// A name as lists are sorted by it: in lower case, without accents, so that Ávila stands beside Avila and not behind
 /// Zilda; cut, as what is decomposed may be longer and an index takes only so much. `migrations/0011_names_without_accents.sql` does the
 /// same to older rows.
-fn sort_key(name: &str) -> String {
+pub(crate) fn sort_key(name: &str) -> String {
     let accent = |c: &char| ('\u{300}'..='\u{36f}').contains(c);
     name.to_lowercase().nfd().filter(|c| !accent(c)).take(SORT_KEY_CHARS).collect()
 }
@@ -93,13 +103,24 @@ pub enum ProviderChange {
         /// Its time zone.
         zone: Zone,
     },
-    /// Name or rate changed.
+    /// What it says of itself changed.
     ProfileChanged {
         /// The new name.
         business_name: Option<BusinessName>,
         /// The new rate.
         hourly_rate: Option<Money>,
+        /// What else it says now.
+        details: Box<Details>,
     },
+    /// Its page has another name.
+    SlugChanged {
+        /// The new one.
+        slug: Option<Slug>,
+        /// Those that lead to it.
+        former: Vec<Slug>,
+    },
+    /// Badge and plan were set.
+    StandingSet(Standing),
     /// Its time zone was set.
     ZoneSet(Zone),
     /// It can be found and booked, or not.
@@ -134,7 +155,10 @@ impl Table for Providers {
                     id,
                     account,
                     slug,
+                    former_slugs: Vec::new(),
                     business_name,
+                    details: Box::default(),
+                    standing: Standing::default(),
                     zone,
                     hourly_rate,
                     is_open: true,
@@ -142,6 +166,8 @@ impl Table for Providers {
                 })
             }
             ProviderChange::ProfileChanged { .. }
+            | ProviderChange::SlugChanged { .. }
+            | ProviderChange::StandingSet(_)
             | ProviderChange::ZoneSet(_)
             | ProviderChange::DoorsSet { .. }
             | ProviderChange::Closed
@@ -151,29 +177,29 @@ impl Table for Providers {
 
     fn change(row: &mut ProviderRow, change: ProviderChange) {
         match change {
-            ProviderChange::Opened { account, slug, business_name, hourly_rate, zone } => {
-                let (id, is_open, stamp) = (row.id, true, row.stamp);
-                *row = ProviderRow {
-                    id,
-                    account,
-                    slug,
-                    business_name,
-                    zone,
-                    hourly_rate,
-                    is_open,
-                    stamp,
-                };
+            opened @ ProviderChange::Opened { .. } => {
+                if let Some(begun) = Self::begin(row.id, row.stamp, opened) {
+                    *row = begun;
+                }
             }
-            ProviderChange::ProfileChanged { business_name, hourly_rate } => {
+            ProviderChange::ProfileChanged { business_name, hourly_rate, details } => {
                 row.business_name = business_name;
                 row.hourly_rate = hourly_rate;
+                row.details = details;
             }
+            ProviderChange::SlugChanged { slug, former } => {
+                row.slug = slug;
+                row.former_slugs = former;
+            }
+            ProviderChange::StandingSet(standing) => row.standing = standing,
             ProviderChange::ZoneSet(zone) => row.zone = zone,
             ProviderChange::DoorsSet { is_open } => row.is_open = is_open,
             ProviderChange::Closed => {
                 row.is_open = false;
                 row.slug = None;
+                row.former_slugs.clear();
                 row.business_name = None;
+                *row.details = Details::default();
             }
             ProviderChange::Touched => {}
         }
@@ -202,20 +228,58 @@ impl Table for Providers {
         let sort_names: Vec<Option<String>> = names.iter().map(|name| name.map(sort_key)).collect();
         let (rates, currencies): (Vec<_>, Vec<_>) =
             rows.iter().map(|row| money_columns(row.hourly_rate)).unzip();
+        let said = |of: fn(&Details) -> Option<&str>| -> Vec<Option<&str>> {
+            rows.iter().map(|row| of(&row.details)).collect()
+        };
+        let degrees = |of: fn(Point) -> i32| -> Vec<Option<i32>> {
+            rows.iter().map(|row| row.details.point.map(of)).collect()
+        };
+        // Lists within lists are no arrays to Postgres: as JSON.
+        let lists = |of: fn(&ProviderRow) -> Vec<&str>| -> Vec<serde_json::Value> {
+            rows.iter().map(|row| of(row).into()).collect()
+        };
+        let words =
+            |row: &ProviderRow| Some(search_words(row.business_name.as_ref()?, &row.details));
+        let city_key = |row: &ProviderRow| Some(plain(row.details.city.as_ref()?.as_str()));
         let done = sqlx::query(
             "INSERT INTO providers AS t (id, partition, position, version, account_id, slug,
                  business_name, sort_name, zone, hourly_rate_minor, hourly_rate_currency, is_open,
-                 created_at, updated_at)
-             SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
+                 created_at, updated_at, description, address, city, state, postal_code,
+                 latitude_e7, longitude_e7, phone, website, instagram, facebook, is_verified, plan,
+                 city_key, search_words, former_slugs, specializations)
+             SELECT id, partition, position, version, account_id, slug, business_name, sort_name,
+                 zone, hourly_rate_minor, hourly_rate_currency, is_open, created_at, updated_at,
+                 description, address, city, state, postal_code, latitude_e7, longitude_e7, phone,
+                 website, instagram, facebook, is_verified, plan, city_key,
+                 array_to_tsvector(string_to_array(words, ' ')),
+                 ARRAY(SELECT jsonb_array_elements_text(former_slugs)),
+                 ARRAY(SELECT jsonb_array_elements_text(specializations))
+             FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
                  $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[],
-                 $12::boolean[], $13::timestamptz[], $14::timestamptz[])
+                 $12::boolean[], $13::timestamptz[], $14::timestamptz[], $15::text[], $16::text[],
+                 $17::text[], $18::text[], $19::text[], $20::integer[], $21::integer[],
+                 $22::text[], $23::text[], $24::text[], $25::text[], $26::boolean[], $27::text[],
+                 $28::text[], $29::text[], $30::jsonb[], $31::jsonb[])
+             AS new (id, partition, position, version, account_id, slug, business_name, sort_name,
+                 zone, hourly_rate_minor, hourly_rate_currency, is_open, created_at, updated_at,
+                 description, address, city, state, postal_code, latitude_e7, longitude_e7, phone,
+                 website, instagram, facebook, is_verified, plan, city_key, words, former_slugs,
+                 specializations)
              ON CONFLICT (id) DO UPDATE SET
                  partition = excluded.partition, position = excluded.position,
                  version = excluded.version, account_id = excluded.account_id, slug = excluded.slug,
                  business_name = excluded.business_name, sort_name = excluded.sort_name,
                  zone = excluded.zone, hourly_rate_minor = excluded.hourly_rate_minor,
                  hourly_rate_currency = excluded.hourly_rate_currency, is_open = excluded.is_open,
-                 created_at = excluded.created_at, updated_at = excluded.updated_at
+                 created_at = excluded.created_at, updated_at = excluded.updated_at,
+                 description = excluded.description, address = excluded.address,
+                 city = excluded.city, state = excluded.state, postal_code = excluded.postal_code,
+                 latitude_e7 = excluded.latitude_e7, longitude_e7 = excluded.longitude_e7,
+                 phone = excluded.phone, website = excluded.website,
+                 instagram = excluded.instagram, facebook = excluded.facebook,
+                 is_verified = excluded.is_verified, plan = excluded.plan,
+                 city_key = excluded.city_key, search_words = excluded.search_words,
+                 former_slugs = excluded.former_slugs, specializations = excluded.specializations
              WHERE t.position < excluded.position",
         )
         .bind(rows.iter().map(|row| row.id.uuid()).collect::<Vec<_>>())
@@ -232,6 +296,23 @@ impl Table for Providers {
         .bind(rows.iter().map(|row| row.is_open).collect::<Vec<_>>())
         .bind(stamps.created_at)
         .bind(stamps.updated_at)
+        .bind(said(|said| said.description.as_ref().map(|text| text.as_str())))
+        .bind(said(|said| said.address.as_ref().map(|text| text.as_str())))
+        .bind(said(|said| said.city.as_ref().map(|text| text.as_str())))
+        .bind(said(|said| said.state.as_ref().map(|text| text.as_str())))
+        .bind(said(|said| said.postal_code.as_ref().map(|text| text.as_str())))
+        .bind(degrees(Point::latitude_e7))
+        .bind(degrees(Point::longitude_e7))
+        .bind(said(|said| said.phone.as_ref().map(|text| text.as_str())))
+        .bind(said(|said| said.website.as_ref().map(|text| text.as_str())))
+        .bind(said(|said| said.instagram.as_ref().map(|text| text.as_str())))
+        .bind(said(|said| said.facebook.as_ref().map(|text| text.as_str())))
+        .bind(rows.iter().map(|row| row.standing.is_verified).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.standing.plan.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(city_key).collect::<Vec<_>>())
+        .bind(rows.iter().map(words).collect::<Vec<_>>())
+        .bind(lists(|row| row.former_slugs.iter().map(Slug::as_str).collect()))
+        .bind(lists(|row| row.details.specializations.iter().map(|text| text.as_str()).collect()))
         .execute(connection)
         .await
         .map_err(database(TABLE))?;
@@ -246,7 +327,12 @@ pub async fn purge_person(
     account: AccountId,
 ) -> Result<Vec<ProviderId>, TableError> {
     let shops: Vec<Uuid> = sqlx::query_scalar(
-        "UPDATE providers SET slug = NULL, business_name = NULL, sort_name = NULL WHERE account_id = $1
+        "UPDATE providers SET slug = NULL, former_slugs = '{}', business_name = NULL,
+             sort_name = NULL, description = NULL, address = NULL, city = NULL, state = NULL,
+             postal_code = NULL, latitude_e7 = NULL, longitude_e7 = NULL, phone = NULL,
+             website = NULL, instagram = NULL, facebook = NULL, specializations = '{}',
+             city_key = NULL, search_words = NULL
+         WHERE account_id = $1
          RETURNING id",
     )
     .bind(account.uuid())
@@ -273,6 +359,18 @@ pub async fn by_slug(pool: &PgPool, slug: &Slug) -> Result<Option<ProviderRow>, 
     row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
 }
 
+/// The provider whose page had this name before.
+pub async fn by_former_slug(pool: &PgPool, slug: &Slug) -> Result<Option<ProviderRow>, TableError> {
+    let row = sqlx::query_as(select!(
+        "WHERE former_slugs @> ARRAY[$1] COLLATE \"C\" AND former_slugs <> '{}' AND is_open \
+         ORDER BY updated_at DESC LIMIT 1"
+    ))
+    .bind(slug.as_str())
+    .fetch_optional(pool)
+    .await;
+    row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
+}
+
 /// The shop of an account.
 pub async fn of_account(
     pool: &PgPool,
@@ -285,63 +383,39 @@ pub async fn of_account(
     row.map_err(database(TABLE))?.map(|raw: Raw| raw.try_into()).transpose()
 }
 
-/// The list of all that are open, by name.
-pub async fn list(
-    pool: &PgPool,
-    cursor: Option<&str>,
-    limit: PageLimit,
-) -> Result<Page<ProviderRow>, TableError> {
-    let after: Option<(String, ProviderId)> = paging::decode(LIST, cursor)?;
-    let query = match after {
-        None => sqlx::query_as(select!(
-            "WHERE is_open AND sort_name IS NOT NULL ORDER BY sort_name, id LIMIT $1"
-        ))
-        .bind(limit.and_one()),
-        Some((name, id)) => sqlx::query_as(select!(
-            "WHERE is_open AND sort_name IS NOT NULL AND (sort_name, id) > ($2, $3) \
-             ORDER BY sort_name, id LIMIT $1"
-        ))
-        .bind(limit.and_one())
-        .bind(name)
-        .bind(id.uuid()),
-    };
-    let rows = query.fetch_all(pool).await.map_err(page_database(TABLE, cursor.is_some()))?;
-    Ok(page(read(rows)?, limit))
-}
-
-/// The first of one partition in the order of [`list`]: what the cached list is made of.
-pub async fn first_of_partition(
-    pool: &PgPool,
-    partition: Partition,
-    limit: PageLimit,
-) -> Result<Vec<ProviderRow>, TableError> {
-    let rows = sqlx::query_as(select!(
-        "WHERE partition = $1 AND is_open AND sort_name IS NOT NULL ORDER BY sort_name, id LIMIT $2"
-    ))
-    .bind(i32::from(partition.0))
-    .bind(i64::from(limit.get()))
-    .fetch_all(pool)
-    .await;
-    read(rows.map_err(database(TABLE))?)
-}
-
-/// Rows in the order of [`list`], cut to a page of it.
-pub(crate) fn page(rows: Vec<ProviderRow>, limit: PageLimit) -> Page<ProviderRow> {
-    Page::cut(rows, limit, LIST, ProviderRow::list_key)
-}
-
 #[derive(sqlx::FromRow)]
-struct Raw {
+pub(crate) struct Raw {
     id: Uuid,
     account_id: Uuid,
     slug: Option<String>,
+    former_slugs: Vec<String>,
     business_name: Option<String>,
+    #[sqlx(flatten)]
+    details: RawDetails,
+    is_verified: bool,
+    plan: String,
     zone: String,
     hourly_rate_minor: Option<i64>,
     hourly_rate_currency: Option<String>,
     is_open: bool,
     #[sqlx(flatten)]
     stamp: RawStamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct RawDetails {
+    description: Option<String>,
+    address: Option<String>,
+    city: Option<String>,
+    state: Option<String>,
+    postal_code: Option<String>,
+    latitude_e7: Option<i32>,
+    longitude_e7: Option<i32>,
+    phone: Option<String>,
+    website: Option<String>,
+    instagram: Option<String>,
+    facebook: Option<String>,
+    specializations: Vec<String>,
 }
 
 fn read(rows: Vec<Raw>) -> Result<Vec<ProviderRow>, TableError> {
@@ -355,7 +429,11 @@ impl TryFrom<Raw> for ProviderRow {
             id,
             account_id,
             slug,
+            former_slugs,
             business_name,
+            details,
+            is_verified,
+            plan,
             zone,
             hourly_rate_minor,
             hourly_rate_currency,
@@ -363,11 +441,15 @@ impl TryFrom<Raw> for ProviderRow {
             stamp,
         } = raw;
         let columns = Columns(TABLE);
+        let former = |slug| columns.text("former_slugs", slug);
         Ok(Self {
             id: columns.id("id", id)?,
             account: columns.id("account_id", account_id)?,
             slug: columns.optional("slug", slug)?,
+            former_slugs: former_slugs.into_iter().map(former).collect::<Result<_, _>>()?,
             business_name: columns.optional("business_name", business_name)?,
+            details: Box::new(details.try_into()?),
+            standing: Standing { is_verified, plan: columns.text("plan", plan)? },
             zone: columns.text("zone", zone)?,
             hourly_rate: columns.money(
                 "hourly_rate_minor",
@@ -376,6 +458,44 @@ impl TryFrom<Raw> for ProviderRow {
             )?,
             is_open,
             stamp: columns.stamp(stamp)?,
+        })
+    }
+}
+
+impl TryFrom<RawDetails> for Details {
+    type Error = TableError;
+    fn try_from(raw: RawDetails) -> Result<Self, TableError> {
+        let RawDetails {
+            description,
+            address,
+            city,
+            state,
+            postal_code,
+            latitude_e7,
+            longitude_e7,
+            phone,
+            website,
+            instagram,
+            facebook,
+            specializations,
+        } = raw;
+        let columns = Columns(TABLE);
+        let point = latitude_e7.zip(longitude_e7);
+        let point = point.map(|(latitude, longitude)| Point::from_e7(latitude, longitude));
+        let all = specializations.into_iter().map(|text| columns.text("specializations", text));
+        let all: Vec<Specialization> = all.collect::<Result<_, _>>()?;
+        Ok(Self {
+            description: columns.optional("description", description)?,
+            address: columns.optional("address", address)?,
+            city: columns.optional("city", city)?,
+            state: columns.optional("state", state)?,
+            postal_code: columns.optional("postal_code", postal_code)?,
+            point: point.transpose().map_err(|_| columns.corrupt("latitude_e7"))?,
+            phone: columns.optional("phone", phone)?,
+            website: columns.optional("website", website)?,
+            instagram: columns.optional("instagram", instagram)?,
+            facebook: columns.optional("facebook", facebook)?,
+            specializations: all.try_into().map_err(|_| columns.corrupt("specializations"))?,
         })
     }
 }

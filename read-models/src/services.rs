@@ -1,7 +1,7 @@
 //! What a provider offers. `ServiceAdded` begins a row, `ServiceChanged` replaces it, `ServiceRemoved` leaves
 //! a tombstone, so that an older write cannot bring the service back.
 
-use domain::ids::{Id, ProviderId, ServiceId};
+use domain::ids::{CategoryId, Id, ProviderId, ServiceId};
 use domain::money::Money;
 use domain::provider::{Provider, Service};
 use domain::slots::Measure;
@@ -20,7 +20,8 @@ macro_rules! select {
         concat!(
             "SELECT id, partition, position, version, provider_id, name, description, \
              duration_minutes, interval_minutes, buffer_before_minutes, buffer_after_minutes, \
-             capacity, price_minor, price_currency, removed, created_at, updated_at \
+             capacity, price_minor, price_currency, category_id, is_active, sort_order, removed, \
+             created_at, updated_at \
              FROM services ",
             $rest
         )
@@ -46,6 +47,12 @@ pub struct ServiceRow {
     pub measure: Measure,
     /// Its own price.
     pub price: Option<Money>,
+    /// What kind of service it is; the category may be gone.
+    pub category: Option<CategoryId>,
+    /// Whether it is offered at present.
+    pub is_active: bool,
+    /// Where it stands in the shop's list: by this number, then by age.
+    pub sort_order: u16,
     /// Whether it is offered no longer.
     pub removed: bool,
     /// The events behind it; the version is the provider's.
@@ -59,6 +66,9 @@ impl ServiceRow {
         self.description = service.description.as_ref().and_then(|text| text.known()).cloned();
         self.measure = service.measure();
         self.price = service.price;
+        self.category = service.category;
+        self.is_active = service.is_active;
+        self.sort_order = service.sort_order;
     }
 }
 
@@ -74,6 +84,11 @@ pub enum ServiceChange {
     },
     /// It is something else now.
     Changed(Service),
+    /// It stands elsewhere in the list.
+    Placed {
+        /// Where.
+        sort_order: u16,
+    },
     /// It is offered no longer.
     Removed,
 }
@@ -101,13 +116,18 @@ impl Table for Services {
                     description: None,
                     measure: service.measure(),
                     price: None,
+                    category: None,
+                    is_active: true,
+                    sort_order: 0,
                     removed: false,
                     stamp,
                 };
                 row.set(&service);
                 Some(row)
             }
-            ServiceChange::Changed(_) | ServiceChange::Removed => None,
+            ServiceChange::Changed(_) | ServiceChange::Placed { .. } | ServiceChange::Removed => {
+                None
+            }
         }
     }
 
@@ -118,6 +138,7 @@ impl Table for Services {
                 row.removed = false;
             }
             ServiceChange::Changed(service) => row.set(&service),
+            ServiceChange::Placed { sort_order } => row.sort_order = sort_order,
             ServiceChange::Removed => row.removed = true,
         }
     }
@@ -149,12 +170,13 @@ impl Table for Services {
         let done = sqlx::query(
             "INSERT INTO services AS t (id, partition, position, version, provider_id, name,
                  description, duration_minutes, interval_minutes, buffer_before_minutes,
-                 buffer_after_minutes, capacity, price_minor, price_currency, removed, created_at,
-                 updated_at)
+                 buffer_after_minutes, capacity, price_minor, price_currency, category_id, is_active, sort_order,
+                 removed, created_at, updated_at)
              SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
                  $6::text[], $7::text[], $8::integer[], $9::integer[], $10::integer[],
-                 $11::integer[], $12::integer[], $13::bigint[], $14::text[], $15::boolean[],
-                 $16::timestamptz[], $17::timestamptz[])
+                 $11::integer[], $12::integer[], $13::bigint[], $14::text[], $15::uuid[],
+                 $16::boolean[], $17::integer[], $18::boolean[], $19::timestamptz[],
+                 $20::timestamptz[])
              ON CONFLICT (id) DO UPDATE SET
                  partition = excluded.partition, position = excluded.position,
                  version = excluded.version, provider_id = excluded.provider_id,
@@ -164,7 +186,9 @@ impl Table for Services {
                  buffer_before_minutes = excluded.buffer_before_minutes,
                  buffer_after_minutes = excluded.buffer_after_minutes,
                  capacity = excluded.capacity, price_minor = excluded.price_minor,
-                 price_currency = excluded.price_currency, removed = excluded.removed,
+                 price_currency = excluded.price_currency, category_id = excluded.category_id,
+                 is_active = excluded.is_active, sort_order = excluded.sort_order,
+                 removed = excluded.removed,
                  created_at = excluded.created_at, updated_at = excluded.updated_at
              WHERE t.position < excluded.position",
         )
@@ -182,6 +206,9 @@ impl Table for Services {
         .bind(minutes(|measure| measure.capacity))
         .bind(prices)
         .bind(currencies)
+        .bind(rows.iter().map(|row| row.category.map(Id::uuid)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.is_active).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| i32::from(row.sort_order)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.removed).collect::<Vec<_>>())
         .bind(stamps.created_at)
         .bind(stamps.updated_at)
@@ -211,16 +238,19 @@ pub async fn forget_of(
     Ok(())
 }
 
-/// What a provider offers, oldest first.
+/// What a provider offers, in its order; what it does not offer at present too, if its owner asks.
 pub async fn of_provider(
     pool: &PgPool,
     provider: ProviderId,
+    inactive_too: bool,
 ) -> Result<Vec<ServiceRow>, TableError> {
     let rows = sqlx::query_as(select!(
-        "WHERE provider_id = $1 AND NOT removed AND name IS NOT NULL ORDER BY created_at, id LIMIT $2"
+        "WHERE provider_id = $1 AND NOT removed AND name IS NOT NULL AND (is_active OR $3) \
+         ORDER BY sort_order, created_at, id LIMIT $2"
     ))
     .bind(provider.uuid())
     .bind(i64::try_from(Provider::MAX_SERVICES).unwrap_or(i64::MAX))
+    .bind(inactive_too)
     .fetch_all(pool)
     .await;
     read(rows.map_err(database(TABLE))?)
@@ -248,6 +278,9 @@ struct Raw {
     capacity: i32,
     price_minor: Option<i64>,
     price_currency: Option<String>,
+    category_id: Option<Uuid>,
+    is_active: bool,
+    sort_order: i32,
     removed: bool,
     #[sqlx(flatten)]
     stamp: RawStamp,
@@ -272,6 +305,9 @@ impl TryFrom<Raw> for ServiceRow {
             capacity,
             price_minor,
             price_currency,
+            category_id,
+            is_active,
+            sort_order,
             removed,
             stamp,
         } = raw;
@@ -291,6 +327,9 @@ impl TryFrom<Raw> for ServiceRow {
             description: columns.optional("description", description)?,
             measure,
             price: columns.money("price_minor", price_minor, price_currency)?,
+            category: category_id.map(|id| columns.id("category_id", id)).transpose()?,
+            is_active,
+            sort_order: columns.number("sort_order", sort_order)?,
             removed,
             stamp: columns.stamp(stamp)?,
         })

@@ -1,7 +1,5 @@
 //! The read tables against a real Postgres.
 
-use std::sync::Arc;
-
 use domain::account::Status as Standing;
 use domain::actor::Role;
 use domain::appointment::{Client, Parties, Side, Status};
@@ -17,19 +15,18 @@ use sqlx::PgPool;
 use crate::accounts::{self, AccountChange, AccountWrites};
 use crate::appointment_notes::{self, AppointmentNotes, Noted};
 use crate::appointments::{self, AppointmentChange, AppointmentWrites, Party, Period};
-use crate::availability::{ProvidersPageDoc, first_page};
+use crate::catalogue_tests::everything;
 use crate::freshness::TablesFreshness;
 use crate::paging::PageLimit;
+use crate::provider_search::Filter;
 use crate::providers::{self, ProviderChange, ProviderWrites};
 use crate::services::{self, ServiceChange, ServiceWrites};
 use crate::sessions::{self, SessionChange};
 use crate::table::{Stamp, Table, TableError, Writes, page_database};
-use crate::testing::{
-    appointment, at, id, partitions, position, provider_in, span, stamp, with_database,
-};
+use crate::testing::{appointment, at, id, position, provider_in, span, stamp, with_database};
 
 /// Flushes changes as one batch and says how many rows changed.
-async fn flush<T: Table>(
+pub(crate) async fn flush<T: Table>(
     pool: &PgPool,
     changes: Vec<(T::Id, Stamp, T::Change)>,
 ) -> Result<u64, TableError> {
@@ -156,7 +153,7 @@ async fn what_was_erased_is_stored_as_null() {
     .await;
 }
 
-fn opened(account: u16, slug: &str, name: Option<&str>) -> ProviderChange {
+pub(crate) fn opened(account: u16, slug: &str, name: Option<&str>) -> ProviderChange {
     ProviderChange::Opened {
         account: id(account),
         slug: Some(slug.parse().unwrap()),
@@ -174,6 +171,7 @@ async fn a_provider_is_found_by_id_slug_and_account_and_its_version_rises_with_e
         let changed = ProviderChange::ProfileChanged {
             business_name: Some("Salão da Bia".parse().unwrap()),
             hourly_rate: Some(rate),
+            details: Box::default(),
         };
         let changes = vec![
             (shop, stamp(1, 1), opened(3, "salao-da-ana", Some("Salão da Ana"))),
@@ -199,7 +197,7 @@ async fn a_provider_is_found_by_id_slug_and_account_and_its_version_rises_with_e
 }
 
 #[tokio::test]
-async fn the_provider_list_is_the_same_from_the_table_and_from_the_cached_heads() {
+async fn the_provider_list_is_by_name_whatever_the_size_of_its_pages() {
     with_database(|pool| async move {
         const PARTITIONS: u16 = 7;
         let names = [
@@ -242,30 +240,11 @@ async fn the_provider_list_is_the_same_from_the_table_and_from_the_cached_heads(
         let stamp = stamp(100, 1);
         changes.push((provider_in(0, PARTITIONS, 99), stamp, opened(99, "erased", None)));
         flush::<providers::Providers>(&pool, changes).await.unwrap();
-
         for size in [1, 3, 10, 100] {
-            let limit = PageLimit::new(size).unwrap();
-            let mut heads = Vec::new();
-            for partition in partitions(PARTITIONS).all() {
-                let most = PageLimit::new((size + 1).min(100)).unwrap();
-                let rows = providers::first_of_partition(&pool, partition, most).await.unwrap();
-                let complete = rows.len() < usize::from(most.get());
-                heads.push(Arc::new(ProvidersPageDoc { rows, complete }));
-            }
-            let page = providers::list(&pool, None, limit).await.unwrap();
-            assert_eq!(first_page(&heads, limit).as_ref(), Some(&page), "{size}");
-
-            let (mut all, mut cursor) = (page.items, page.next_cursor);
-            while let Some(next) = cursor {
-                let page = providers::list(&pool, Some(&next), limit).await.unwrap();
-                all.extend(page.items);
-                cursor = page.next_cursor;
-            }
+            let all = everything(&pool, &Filter::default(), size).await;
             assert_eq!(all.len(), names.len(), "an erased shop is not listed");
-            assert!(all.is_sorted_by_key(|row| row.list_key()));
+            assert!(all.is_sorted_by_key(|found| found.row.list_key()));
         }
-        let short = Arc::new(ProvidersPageDoc { rows: vec![], complete: false });
-        assert_eq!(first_page(&[short], PageLimit::default()), None);
     })
     .await;
 }
@@ -292,7 +271,7 @@ async fn a_removed_service_stays_removed_when_an_older_write_comes_again() {
         let changes =
             vec![(service, stamp(2, 2), added(&cut)), (id(5), stamp(1, 1), added(&classic))];
         assert_eq!(flush::<services::Services>(&pool, changes.clone()).await.unwrap(), 2);
-        let listed = services::of_provider(&pool, shop).await.unwrap();
+        let listed = services::of_provider(&pool, shop, false).await.unwrap();
         for (row, service) in listed.iter().zip([&classic, &cut]) {
             assert_eq!((&row.measure, row.price), (&service.measure(), service.price));
             assert_eq!(row.name.as_ref(), service.name.known());
@@ -308,7 +287,7 @@ async fn a_removed_service_stays_removed_when_an_older_write_comes_again() {
         assert_eq!(flush::<services::Services>(&pool, changes).await.unwrap(), 0);
         let changed = vec![(service, stamp(2, 2), ServiceChange::Changed(cut))];
         assert_eq!(flush::<services::Services>(&pool, changed).await.unwrap(), 0);
-        assert_eq!(services::of_provider(&pool, shop).await.unwrap().len(), 1);
+        assert_eq!(services::of_provider(&pool, shop, false).await.unwrap().len(), 1);
         assert_eq!(services::by_id(&pool, service).await.unwrap(), None);
         assert!(services::by_id(&pool, id(5)).await.unwrap().is_some());
 
@@ -326,9 +305,9 @@ async fn a_removed_service_stays_removed_when_an_older_write_comes_again() {
             (id(5), stamp(6, 6), ServiceChange::Changed(rename)),
         ];
         flush::<services::Services>(&pool, changes).await.unwrap();
-        assert_eq!(services::of_provider(&pool, shop).await.unwrap().len(), 1);
+        assert_eq!(services::of_provider(&pool, shop, false).await.unwrap().len(), 1);
         services::forget_of(&mut pool.acquire().await.unwrap(), &[shop]).await.unwrap();
-        assert!(services::of_provider(&pool, shop).await.unwrap().is_empty());
+        assert!(services::of_provider(&pool, shop, false).await.unwrap().is_empty());
     })
     .await;
 }
@@ -804,7 +783,7 @@ async fn a_shop_whose_doors_are_shut_has_no_page_and_is_not_listed() {
         let shop: ProviderId = id(2);
         let slug = "salao-da-ana".parse().unwrap();
         let found = async || {
-            let listed = providers::list(&pool, None, PageLimit::default()).await.unwrap().items;
+            let listed = everything(&pool, &Filter::default(), 20).await;
             (providers::by_slug(&pool, &slug).await.unwrap().is_some(), listed.len())
         };
         let opened = vec![(shop, stamp(1, 1), opened(3, "salao-da-ana", Some("Salão da Ana")))];

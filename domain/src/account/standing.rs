@@ -13,7 +13,7 @@ use crate::Refusal;
 use crate::actor::{Actor, Role};
 use crate::command::{ClaimKind, Command, SecretKind, Stop, Target, View};
 use crate::ids::{AccountId, Id, ProviderId};
-use crate::provider::{Provider, ProviderCommand};
+use crate::provider::{Provider, ProviderCommand, Shop};
 
 /// How an account stands after a command about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,7 +224,7 @@ fn erase(view: &View<'_>, account: AccountId) -> Result<AccountIs, Stop> {
     }
     if let Some(shop) = shop_of(view, account)? {
         let open = view.load::<Provider>(shop)?.shop.as_ref();
-        if let Some(slug) = open.and_then(|open| open.slug.known()) {
+        for slug in open.into_iter().flat_map(Shop::slugs) {
             let slug = view.claim_key(ClaimKind::Slug, slug.as_str());
             view.release_claim(slug, shop.uuid());
         }

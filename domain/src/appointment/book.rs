@@ -193,11 +193,12 @@ impl Command for BookForGuest {
 }
 
 fn wanted_service(provider: &Provider, wanted: Option<ServiceId>) -> Result<&Service, Refusal> {
+    let mut offered = provider.services.values().filter(|service| service.is_active);
     match wanted {
-        Some(id) => provider.service(id),
-        None if provider.services.len() == 1 => {
-            provider.services.values().next().ok_or(Refusal::NotFound("service"))
-        }
-        None => Err(Refusal::NotFound("service")),
+        Some(id) => provider.offered(id),
+        None => match (offered.next(), offered.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_) | None, _) => Err(Refusal::NotFound("service")),
+        },
     }
 }

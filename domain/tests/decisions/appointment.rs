@@ -523,7 +523,8 @@ fn declining_frees_the_slot_and_is_for_pending_appointments_only() {
         | Event::Agenda(_)
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
-        | Event::Session(_) => None,
+        | Event::Session(_)
+        | Event::Category(_) => None,
     });
     assert_eq!(reason.unwrap().subject(), shop.owner.account().unwrap().into());
     assert!(world.run(&shop.owner, &decline).unwrap().events.is_empty());

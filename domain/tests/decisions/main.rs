@@ -8,6 +8,7 @@
 mod account;
 mod agenda;
 mod appointment;
+mod catalogue;
 mod guests;
 mod life;
 mod never_overlaps;

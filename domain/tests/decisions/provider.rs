@@ -12,9 +12,9 @@ use domain::locale::Locale;
 use domain::money::{Currency, Money};
 use domain::personal::Personal;
 use domain::provider::{
-    AddService, ChangeProvider, ChangeProviderProfile, ChangeService, Offer, OverrideDay,
+    AddService, ChangeProvider, ChangeProviderProfile, ChangeService, Details, Offer, OverrideDay,
     OwnersChange, Provider, ProviderCommand, ProviderEvent, RemoveOverride, RemoveService, Service,
-    SetPolicy, SetWeeklyHours,
+    SetPolicy, SetWeeklyHours, Standing,
 };
 use domain::slots::Schedule;
 
@@ -72,9 +72,24 @@ fn once(command: ProviderCommand, event: ProviderEvent) {
 fn every_change_is_one_event_and_asking_for_it_again_is_none() {
     let business_name = || Personal::of(owner(), "Salão da Beatriz".parse().unwrap());
     let hourly_rate = Some(brl(12_000).try_into().unwrap());
+    let details = || Details { city: Some("Recife".parse().unwrap()), ..Details::default() };
+    let details = || details().said().map(|details| Personal::of(owner(), details));
     once(
-        ProviderCommand::ChangeProfile { business_name: business_name(), hourly_rate },
-        ProviderEvent::ProfileChanged { business_name: business_name(), hourly_rate },
+        ProviderCommand::ChangeProfile {
+            business_name: business_name(),
+            hourly_rate,
+            details: details(),
+        },
+        ProviderEvent::ProfileChanged {
+            business_name: business_name(),
+            hourly_rate,
+            details: details(),
+        },
+    );
+    let standing = || Standing { is_verified: true, plan: "pro".parse().unwrap() };
+    once(
+        ProviderCommand::SetStanding(standing()),
+        ProviderEvent::StandingSet { standing: standing() },
     );
     let (zone, weekly) = (Zone::SAO_PAULO, every_day(&[("09:00", "12:00"), ("13:00", "24:00")]));
     once(
@@ -125,7 +140,9 @@ fn a_service_that_is_not_offered_can_be_neither_changed_nor_removed() {
 #[test]
 fn services_come_and_go() {
     let add = when(vec![], ProviderCommand::AddService(service(1)));
-    assert_eq!(add, Ok(vec![ProviderEvent::ServiceAdded { service: service(1) }]));
+    // It stands behind those that are there.
+    let last = Service { sort_order: 1, ..service(1) };
+    assert_eq!(add, Ok(vec![ProviderEvent::ServiceAdded { service: last }]));
     let remove = when(vec![], ProviderCommand::RemoveService(service(0).id));
     assert_eq!(remove, Ok(vec![ProviderEvent::ServiceRemoved { service: service(0).id }]));
 }
@@ -294,6 +311,7 @@ fn only_the_owner_may_change_a_shop() {
     only_the_owner(ChangeProviderProfile {
         business_name: "Salão da Beatriz".parse().unwrap(),
         hourly_rate: None,
+        details: Details::default(),
     });
     only_the_owner(SetWeeklyHours { zone: Zone::SAO_PAULO, weekly: every_day(&[]) });
     only_the_owner(OverrideDay { day: "2026-12-25".parse().unwrap(), windows: windows(&[]) });
@@ -318,7 +336,8 @@ fn services_are_added_changed_and_removed_by_their_id() {
     let change = ChangeService { service: id, offer: longer.clone() };
     assert_eq!(world.run(&shop.owner, &order(change)).unwrap().names(), ["ServiceChanged"]);
     let owner = shop.owner.account().unwrap();
-    assert_eq!(world.get::<Provider>(shop.id).services[&id], Service::of(owner, id, longer));
+    let last = Service { sort_order: 1, ..Service::of(owner, id, longer) };
+    assert_eq!(world.get::<Provider>(shop.id).services[&id], last);
 
     let order = |change| ChangeProvider { provider: shop.id, change };
     let remove = || order(RemoveService { service: id });

@@ -9,6 +9,7 @@ use domain::aggregate::StreamKind;
 use domain::appointment::{
     AppointmentEvent, AppointmentStands, Client, Contact, Parties, Side, Status, Terms,
 };
+use domain::category::{CategoryEvent, Listing};
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Zone};
 use domain::ids::{
@@ -18,7 +19,7 @@ use domain::locale::Locale;
 use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
-use domain::provider::{Offer, ProviderEvent, Service};
+use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
@@ -70,6 +71,8 @@ fn service() -> Service {
     let offer = Offer {
         name: "Corte".parse().unwrap(),
         description: Some("Com lavagem.\nE conversa.".parse().unwrap()),
+        category: Some(mint().id(slot(), 0)),
+        is_active: false,
         duration_minutes: 60,
         interval_minutes: 30,
         price: price(),
@@ -78,6 +81,27 @@ fn service() -> Service {
         capacity: 3,
     };
     Service::of(account(), service_id(), offer)
+}
+
+fn details() -> Details {
+    Details {
+        description: Some("Desde 1998.".parse().unwrap()),
+        point: Some(Point::from_degrees(-23.5505199, -46.6333094).unwrap()),
+        specializations: vec!["Noivas".parse().unwrap()].try_into().unwrap(),
+        ..Details::default()
+    }
+}
+
+fn listing() -> Listing {
+    Listing {
+        name: "Cabelo".parse().unwrap(),
+        slug: "cabelo".parse().unwrap(),
+        description: Some("Corte e cor".parse().unwrap()),
+        icon: Some("scissors".parse().unwrap()),
+        color: Some("#aa33ff".parse().unwrap()),
+        is_active: true,
+        sort_order: -3,
+    }
 }
 
 fn schedule() -> Schedule {
@@ -198,8 +222,22 @@ fn one_of_each() -> Vec<Event> {
         ProviderEvent::ProfileChanged {
             business_name: business_name(),
             hourly_rate: hourly_rate(),
+            details: Some(Personal::of(account(), Box::new(details()))),
         }
         .into(),
+        ProviderEvent::SlugChanged {
+            slug: Personal::of(account(), "studio-da-bia".parse().unwrap()),
+            former: vec![Personal::of(account(), "salao-da-bia".parse().unwrap())],
+        }
+        .into(),
+        ProviderEvent::StandingSet {
+            standing: Standing { is_verified: true, plan: "pro".parse().unwrap() },
+        }
+        .into(),
+        ProviderEvent::ServicesReordered { order: vec![service_id()] }.into(),
+        CategoryEvent::CategoryAdded { listing: listing() }.into(),
+        CategoryEvent::CategoryChanged { listing: listing() }.into(),
+        CategoryEvent::CategoryRemoved {}.into(),
         ProviderEvent::WeeklyHoursSet { zone: Zone::SAO_PAULO, weekly: WeeklyHours::classic() }
             .into(),
         ProviderEvent::DayOverridden { day, windows: windows(&[("09:00", "10:30")]) }.into(),
@@ -312,6 +350,8 @@ fn every_event_reads_without_what_is_optional() {
         "price",
         "client_notes",
         "replaced",
+        "details",
+        "category",
         "ip",
         "user_agent",
     ];
@@ -320,9 +360,9 @@ fn every_event_reads_without_what_is_optional() {
         Event::Account(AccountEvent::AccountErased { .. }) => "photo",
         Event::Account(_) => "zone",
         Event::Appointment(_) => "reason",
-        Event::Provider(_) | Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) => {
-            ""
-        }
+        Event::Provider(_) => "is_active",
+        Event::Category(_) => "icon",
+        Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) => "",
     };
     fn strip(value: &mut Value, names: &[&str]) -> usize {
         match value {
@@ -430,6 +470,8 @@ fn events_look_as_one_would_write_them() {
             "description": {
                 "$personal": { "subject": account, "value": "Com lavagem.\nE conversa." },
             },
+            "category": mint().id::<domain::ids::CategoryId>(slot(), 0),
+            "is_active": false,
             "duration_minutes": 60,
             "interval_minutes": 30,
             "price": { "amount_minor": 12_000, "currency": "BRL" },

@@ -12,6 +12,7 @@ use domain::actor::{Actor, Role};
 use domain::agenda::Agenda;
 use domain::aggregate::{Aggregate, StreamId, StreamKind, Version};
 use domain::appointment::{Appointment, AppointmentStands, BookAppointment};
+use domain::category::Category;
 use domain::command::{
     self, ClaimHasher, ClaimKey, ClaimKind, Command, Facts, Loaded, SecretKey, Stop, View,
 };
@@ -223,6 +224,7 @@ impl World {
                 Loaded::new(version, self.get::<NotificationFeed>(stream.id))
             }
             StreamKind::Session => Loaded::new(version, self.get::<Session>(stream.id)),
+            StreamKind::Category => Loaded::new(version, self.get::<Category>(stream.id)),
         }
     }
 
@@ -373,4 +375,4 @@ macro_rules! folded {
     )*};
 }
 
-folded!(Account Provider Agenda Appointment NotificationFeed Session);
+folded!(Account Provider Agenda Appointment NotificationFeed Session Category);

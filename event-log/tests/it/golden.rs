@@ -12,6 +12,7 @@ use domain::actor::Role;
 use domain::agenda::AgendaEvent;
 use domain::aggregate::StreamId;
 use domain::appointment::{AppointmentEvent, Client, Contact, Parties, Side, Status, Terms};
+use domain::category::{CategoryEvent, Listing};
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
 use domain::ids::{
@@ -21,7 +22,7 @@ use domain::locale::Locale;
 use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
-use domain::provider::{Offer, ProviderEvent, Service};
+use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
@@ -141,8 +142,78 @@ fn service() -> Service {
         buffer_before_minutes: 5,
         buffer_after_minutes: 10,
         capacity: 3,
+        category: None,
+        is_active: true,
     };
     Service::of(account(), service_id(), offer)
+}
+
+fn listing() -> Listing {
+    Listing {
+        name: "Cabelo".parse().unwrap(),
+        slug: "cabelo".parse().unwrap(),
+        description: Some("Corte, cor\ne penteado.".parse().unwrap()),
+        icon: Some("scissors".parse().unwrap()),
+        color: Some("#aa33ff".parse().unwrap()),
+        is_active: true,
+        sort_order: -3,
+    }
+}
+
+fn details() -> Details {
+    Details {
+        description: Some("Desde 1998.\nCom hora marcada.".parse().unwrap()),
+        address: Some("Rua das Flores, 12".parse().unwrap()),
+        city: Some("São Paulo".parse().unwrap()),
+        state: Some("SP".parse().unwrap()),
+        postal_code: Some("01310-100".parse().unwrap()),
+        point: Some(Point::from_degrees(-23.5505199, -46.6333094).unwrap()),
+        phone: Some("+55 11 91234-5678".parse().unwrap()),
+        website: Some("https://salao.example/".parse().unwrap()),
+        instagram: Some("salao.da.bia".parse().unwrap()),
+        facebook: Some("salaodabia".parse().unwrap()),
+        specializations: vec!["Noivas".parse().unwrap(), "Cor".parse().unwrap()]
+            .try_into()
+            .unwrap(),
+    }
+}
+
+/// Events with what was added to them since their golden file was written; each has another, named after it.
+fn with_additions() -> Vec<(&'static str, Event)> {
+    let business_name = Personal::of(account(), "Salão da Bia".parse().unwrap());
+    let details = Some(Personal::of(account(), Box::new(details())));
+    let hourly_rate = hourly_rate();
+    let profile = ProviderEvent::ProfileChanged { business_name, hourly_rate, details };
+    let category = Some(mint().id(slot(), 0));
+    let service = Service { category, is_active: false, sort_order: 7, ..service() };
+    vec![
+        ("with-details", profile.into()),
+        ("with-category", ProviderEvent::ServiceAdded { service }.into()),
+    ]
+}
+
+#[test]
+fn what_was_added_to_an_event_reads_and_writes_as_its_golden_file_says() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden");
+    for (addition, sample) in with_additions() {
+        let (kind, (event_type, version)) = (sample.stream_kind(), sample.kind());
+        let name = format!("{}.{event_type}.{version}.{addition}.json", kind.as_str());
+        let path = folder.join(&name);
+        if !path.exists() && std::env::var("GOLDEN").is_ok_and(|v| v == "write") {
+            let text = serde_json::to_string_pretty(&sample).unwrap();
+            std::fs::write(&path, text + "\n").unwrap();
+        }
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|_| panic!("golden/{name} is missing; GOLDEN=write writes it"));
+        let golden: Value = serde_json::from_str(&text).unwrap();
+        let read = Event::from_payload(kind, golden.clone()).unwrap();
+        assert_eq!(
+            serde_json::to_value(&read).unwrap(),
+            golden,
+            "golden/{name} is written differently"
+        );
+        assert_eq!(read, sample, "golden/{name} reads differently");
+    }
 }
 
 fn schedule() -> Schedule {
@@ -267,8 +338,23 @@ fn one_of_each() -> Vec<Event> {
         ProviderEvent::ProfileChanged {
             business_name: business_name(),
             hourly_rate: hourly_rate(),
+            details: None,
         }
         .into(),
+        ProviderEvent::SlugChanged {
+            slug: Personal::of(account(), "studio-da-bia".parse().unwrap()),
+            former: vec![Personal::of(account(), "salao-da-bia".parse().unwrap())],
+        }
+        .into(),
+        ProviderEvent::StandingSet {
+            standing: Standing { is_verified: true, plan: "pro".parse().unwrap() },
+        }
+        .into(),
+        ProviderEvent::ServicesReordered { order: vec![service_id()] }.into(),
+        CategoryEvent::CategoryAdded { listing: listing() }.into(),
+        CategoryEvent::CategoryChanged { listing: Listing { is_active: false, ..listing() } }
+            .into(),
+        CategoryEvent::CategoryRemoved {}.into(),
         ProviderEvent::WeeklyHoursSet { zone: Zone::SAO_PAULO, weekly: WeeklyHours::classic() }
             .into(),
         ProviderEvent::DayOverridden {

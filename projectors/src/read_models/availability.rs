@@ -107,8 +107,8 @@ impl AvailabilityProjector {
                 let doc = ScheduleDoc::of(&loaded.state);
                 let as_of = loaded.last.map_or(number, |at| at.number);
                 writes.push(CacheWrite::schedule(id, as_of, doc));
-                if shows_in_list(event) {
-                    writes.push(CacheWrite::forget_providers_page(recorded.at.partition, number));
+                if shows_in_catalogue(event) {
+                    writes.push(CacheWrite::forget_catalogue(recorded.at.partition, number));
                 }
             }
             Event::Appointment(event) => {
@@ -116,6 +116,9 @@ impl AvailabilityProjector {
                 for day in slots.into_iter().flatten().flat_map(|slot| local_days(slot.start)) {
                     writes.push(CacheWrite::forget_day_list(provider, day, number));
                 }
+            }
+            Event::Category(_) => {
+                writes.push(CacheWrite::forget_catalogue(recorded.at.partition, number));
             }
             Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => {}
         }
@@ -131,7 +134,7 @@ impl Projector for AvailabilityProjector {
 
     fn document(&self, event: &Recorded) -> Option<String> {
         match &event.event {
-            Event::Agenda(_) | Event::Provider(_) | Event::Appointment(_) => {
+            Event::Agenda(_) | Event::Provider(_) | Event::Appointment(_) | Event::Category(_) => {
                 Some(event.stream.to_string())
             }
             Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => None,
@@ -186,21 +189,23 @@ fn whose(event: &AgendaEvent) -> (ProviderId, NaiveDate) {
     }
 }
 
-/// Whether the event changes what the provider list shows.
-fn shows_in_list(event: &ProviderEvent) -> bool {
+/// Whether the event changes what lists of providers show, what they are searched by, or a provider's page.
+fn shows_in_catalogue(event: &ProviderEvent) -> bool {
     match event {
         ProviderEvent::ProviderOpened { .. }
         | ProviderEvent::ProfileChanged { .. }
+        | ProviderEvent::SlugChanged { .. }
+        | ProviderEvent::StandingSet { .. }
         | ProviderEvent::WeeklyHoursSet { .. }
-        | ProviderEvent::ShopPaused {}
-        | ProviderEvent::ShopResumed {}
-        | ProviderEvent::ShopClosed {} => true,
-        ProviderEvent::DayOverridden { .. }
-        | ProviderEvent::OverrideRemoved { .. }
         | ProviderEvent::PolicySet { .. }
         | ProviderEvent::ServiceAdded { .. }
         | ProviderEvent::ServiceChanged { .. }
-        | ProviderEvent::ServiceRemoved { .. } => false,
+        | ProviderEvent::ServiceRemoved { .. }
+        | ProviderEvent::ServicesReordered { .. }
+        | ProviderEvent::ShopPaused {}
+        | ProviderEvent::ShopResumed {}
+        | ProviderEvent::ShopClosed {} => true,
+        ProviderEvent::DayOverridden { .. } | ProviderEvent::OverrideRemoved { .. } => false,
     }
 }
 

@@ -175,7 +175,11 @@ impl Projector for NotificationsProjector {
         match &event.event {
             Event::Appointment(_) => Some(event.at.to_string()),
             Event::NotificationFeed(_) => Some(event.stream.to_string()),
-            Event::Account(_) | Event::Provider(_) | Event::Agenda(_) | Event::Session(_) => None,
+            Event::Account(_)
+            | Event::Provider(_)
+            | Event::Agenda(_)
+            | Event::Session(_)
+            | Event::Category(_) => None,
         }
     }
 
@@ -196,7 +200,11 @@ impl Projector for NotificationsProjector {
                     }
                 }
                 Event::NotificationFeed(event) => marks.push(mark(recorded, event)),
-                Event::Account(_) | Event::Provider(_) | Event::Agenda(_) | Event::Session(_) => {}
+                Event::Account(_)
+                | Event::Provider(_)
+                | Event::Agenda(_)
+                | Event::Session(_)
+                | Event::Category(_) => {}
             }
         }
         let partition = batch.partition;

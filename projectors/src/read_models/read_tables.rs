@@ -6,16 +6,19 @@
 use async_trait::async_trait;
 use domain::Instant;
 use domain::account::AccountEvent;
+use domain::appointment::AppointmentEvent;
+use domain::category::CategoryEvent;
 use domain::event::Event;
-use domain::ids::{AccountId, AppointmentId, Id, ProviderId, SessionId};
+use domain::ids::{AccountId, AppointmentId, CategoryId, Id, ProviderId, SessionId};
 use domain::personal::Personal;
 use domain::position::Partition;
-use domain::provider::ProviderEvent;
+use domain::provider::{ProviderEvent, place_of};
 use domain::session::SessionEvent;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
 use read_models::appointment_notes::{Noted, NotesWrites};
 use read_models::appointments::AppointmentWrites;
+use read_models::categories::{CategoryChange, CategoryWrites};
 use read_models::providers::{ProviderChange, ProviderWrites};
 use read_models::services::{self, ServiceChange, ServiceWrites};
 use read_models::sessions::{self, SessionChange, SessionWrites};
@@ -46,9 +49,11 @@ impl Projector for ReadTables {
 
     fn document(&self, event: &Recorded) -> Option<String> {
         match &event.event {
-            Event::Account(_) | Event::Provider(_) | Event::Appointment(_) | Event::Session(_) => {
-                Some(event.stream.to_string())
-            }
+            Event::Account(_)
+            | Event::Provider(_)
+            | Event::Appointment(_)
+            | Event::Session(_)
+            | Event::Category(_) => Some(event.stream.to_string()),
             Event::Agenda(_) | Event::NotificationFeed(_) => None,
         }
     }
@@ -67,6 +72,7 @@ impl Projector for ReadTables {
         tables.appointments.flush(&mut transaction).await?;
         tables.notes.flush(&mut transaction).await?;
         tables.sessions.flush(&mut transaction).await?;
+        tables.categories.flush(&mut transaction).await?;
         sessions::forget_whose(&mut transaction, &tables.erased).await?;
         services::forget_of(&mut transaction, &tables.closed).await?;
         batch.advance(&mut transaction, Self::NAME).await?;
@@ -84,6 +90,7 @@ struct Tables {
     appointments: AppointmentWrites,
     notes: NotesWrites,
     sessions: SessionWrites,
+    categories: CategoryWrites,
     /// Whose sessions lose what is personal.
     erased: Vec<AccountId>,
     /// Whose services lose what they were called.
@@ -116,6 +123,10 @@ impl Tables {
                 let id = SessionId::trusted(event.stream.id);
                 self.sessions.push(id, stamp, session(change, event.recorded_at));
             }
+            Event::Category(change) => {
+                let id = CategoryId::trusted(event.stream.id);
+                self.categories.push(id, stamp, category(change));
+            }
             Event::Agenda(_) | Event::NotificationFeed(_) => {}
         }
     }
@@ -136,11 +147,20 @@ impl Tables {
                 hourly_rate: hourly_rate.map(Into::into),
                 zone: schedule.zone,
             },
-            ProviderEvent::ProfileChanged { business_name, hourly_rate } => {
+            ProviderEvent::ProfileChanged { business_name, hourly_rate, details } => {
+                let details = details.as_ref().and_then(Personal::known);
                 ProviderChange::ProfileChanged {
                     business_name: business_name.known().cloned(),
                     hourly_rate: hourly_rate.map(Into::into),
+                    details: details.cloned().unwrap_or_default(),
                 }
+            }
+            ProviderEvent::SlugChanged { slug, former } => ProviderChange::SlugChanged {
+                slug: slug.known().cloned(),
+                former: former.iter().filter_map(Personal::known).cloned().collect(),
+            },
+            ProviderEvent::StandingSet { standing } => {
+                ProviderChange::StandingSet(standing.clone())
             }
             ProviderEvent::WeeklyHoursSet { zone, weekly: _ } => ProviderChange::ZoneSet(*zone),
             ProviderEvent::ServiceAdded { service } => {
@@ -154,6 +174,13 @@ impl Tables {
             }
             ProviderEvent::ServiceRemoved { service } => {
                 self.services.push(*service, stamp, ServiceChange::Removed);
+                ProviderChange::Touched
+            }
+            ProviderEvent::ServicesReordered { order } => {
+                for (n, service) in order.iter().enumerate() {
+                    let placed = ServiceChange::Placed { sort_order: place_of(n) };
+                    self.services.push(*service, stamp, placed);
+                }
                 ProviderChange::Touched
             }
             ProviderEvent::DayOverridden { .. }
@@ -210,6 +237,14 @@ fn account(event: &AccountEvent) -> AccountChange {
         | AccountEvent::PasswordResetRequested { reset: _, expires_at: _ } => {
             AccountChange::Touched
         }
+    }
+}
+
+fn category(event: &CategoryEvent) -> CategoryChange {
+    match event {
+        CategoryEvent::CategoryAdded { listing } => CategoryChange::Added(listing.clone()),
+        CategoryEvent::CategoryChanged { listing } => CategoryChange::Changed(listing.clone()),
+        CategoryEvent::CategoryRemoved {} => CategoryChange::Removed,
     }
 }
 

@@ -10,6 +10,7 @@ use domain::appointment::{
     Appointment, BookAppointment, CancelAppointment, ConfirmAppointment, DeclineAppointment,
     Parties, RescheduleAppointment,
 };
+use domain::category::{AddCategory, ChangeCategory, Listing, RemoveCategory};
 use domain::command::Command;
 use domain::event::Event;
 use domain::hours::{Confirmation, Policy, Windows};
@@ -18,7 +19,8 @@ use domain::locale::Locale;
 use domain::notification_feed::{MarkAllNotificationsRead, MarkNotificationRead};
 use domain::position::PositionToken;
 use domain::provider::{
-    AddService, ChangeProvider, ChangeProviderProfile, Offer, OverrideDay, RemoveService,
+    AddService, ChangeProvider, ChangeProviderProfile, ChangeSlug, Details, Offer, OverrideDay,
+    Point, Provider, RemoveService, ReorderServices, SetProviderStanding, Standing,
 };
 use event_log::testing::{FrozenClock, PARTITIONS, TestDatabase, options};
 use event_log::{EventLog, Executor};
@@ -39,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::*;
 
-const TABLES: [&str; 4] = ["accounts", "providers", "services", "appointments"];
+const TABLES: [&str; 5] = ["accounts", "providers", "services", "appointments", "categories"];
 
 /// A little town, with something of everything that happens.
 struct Town {
@@ -99,8 +101,11 @@ impl Town {
         self.does(&ana, DeclineAppointment { appointment: second, reason: None }).await;
         let third = self.books(&caio, quick, 1, 11).await;
         // The shop has another name from here on: what was told before keeps the old one.
-        let renamed =
-            ChangeProviderProfile { business_name: "Quicker".parse().unwrap(), hourly_rate: None };
+        let renamed = ChangeProviderProfile {
+            business_name: "Quicker".parse().unwrap(),
+            hourly_rate: None,
+            details: Details::default(),
+        };
         self.does(&eva, ChangeProvider { provider: quick, change: renamed }).await;
         self.books(&bia, quick, 1, 12).await;
         let start = "2026-03-04T17:00:00Z".parse().unwrap();
@@ -123,6 +128,48 @@ impl Town {
         let until = self.log().recorded_until().await.unwrap();
         self.does(&bia, MarkAllNotificationsRead { until }).await;
         self.books(&bia, careful, 3, 9).await;
+        self.is_catalogued(&ana, careful).await;
+    }
+
+    /// Categories come, change and go; a shop says much of itself, moves, and orders its services.
+    async fn is_catalogued(&self, owner: &Actor, shop: ProviderId) {
+        let pontual = Actor::System("test");
+        let listing = |slug: &str| Listing {
+            name: "Hair".parse().unwrap(),
+            slug: slug.parse().unwrap(),
+            description: None,
+            icon: None,
+            color: Some("#aa33ff".parse().unwrap()),
+            is_active: true,
+            sort_order: 3,
+        };
+        let add = |slug| AddCategory { listing: listing(slug) };
+        let hair = self.does(&pontual, add("hair")).await.0.category;
+        let gone = self.does(&pontual, add("gone")).await.0.category;
+        let change = ChangeCategory { category: hair, listing: listing("hairs") };
+        self.does(&pontual, change).await;
+        self.does(&pontual, RemoveCategory { category: gone }).await;
+        let offer = Offer { category: Some(hair), ..Offer::classic(Locale::En) };
+        let added = ChangeProvider { provider: shop, change: AddService { offer } };
+        self.does(owner, added).await;
+        let known = self.log().load::<Provider>(shop).await.unwrap();
+        let order = known.state.services.keys().copied().rev().collect();
+        let reorder = ChangeProvider { provider: shop, change: ReorderServices { order } };
+        self.does(owner, reorder).await;
+        let details = Details {
+            description: Some("By appointment.".parse().unwrap()),
+            city: Some("São Paulo".parse().unwrap()),
+            point: Some(Point::from_degrees(-23.55, -46.63).unwrap()),
+            specializations: vec!["Brides".parse().unwrap()].try_into().unwrap(),
+            ..Details::default()
+        };
+        let business_name = "Careful".parse().unwrap();
+        let change = ChangeProviderProfile { business_name, hourly_rate: None, details };
+        self.does(owner, ChangeProvider { provider: shop, change }).await;
+        let slug = "more-careful".parse().unwrap();
+        self.does(owner, ChangeSlug { provider: shop, slug }).await;
+        let standing = Standing { is_verified: true, plan: "pro".parse().unwrap() };
+        self.does(&pontual, SetProviderStanding { provider: shop, standing }).await;
     }
 
     /// The position of an appointment's first event.

@@ -265,7 +265,7 @@ async fn a_list_that_lacks_what_is_parked_is_not_cached() {
     park(&world, "read-tables", last(&opened)).await;
     let list = async || world.get("/api/providers", "", None).await.body["items"].clone();
     assert_eq!(list().await, json!([]));
-    let cached = async || world.cache.get_providers_pages().await.unwrap()[0].1.doc.clone();
+    let cached = async || world.cache.get_catalogue().await.unwrap()[0].1.doc.clone();
     assert!(cached().await.is_none());
 
     // It is applied after all, and no event says so.
@@ -280,8 +280,7 @@ async fn a_list_that_lacks_what_is_parked_is_not_cached() {
     assert_eq!(list().await[0]["slug"], "anas");
     assert_eq!(cached().await.unwrap().number, head);
     // From here on the cache answers, and an older fill changes nothing.
-    let older = read_models::availability::ProvidersPageDoc { rows: vec![], complete: true };
-    let older = vec![CacheWrite::providers_page(P, head - 1, older)];
+    let older = vec![CacheWrite::catalogue(P, head - 1)];
     world.cache.fill(P, head - 1, older).await.unwrap();
     assert_eq!(list().await[0]["slug"], "anas");
 }

@@ -113,7 +113,7 @@ contract! {
     a_gap_makes_everything_before_it_a_miss;
     partitions_do_not_disturb_each_other;
     large_batches_are_applied_whole;
-    day_lists_and_list_heads_are_cached_the_same_way;
+    day_lists_and_marks_of_the_catalogue_are_cached_the_same_way;
     racing_writers_leave_the_latest;
     whatever_is_lost_late_or_repeated_no_value_is_older_than_what_was_applied;
 }
@@ -338,20 +338,19 @@ async fn large_batches_are_applied_whole(subject: Subject) {
     assert!(docs.days.iter().zip(1..).all(|((_, doc), n)| doc.as_ref().unwrap().number == n));
 }
 
-async fn day_lists_and_list_heads_are_cached_the_same_way(subject: Subject) {
-    let page = ProvidersPageDoc { rows: vec![], complete: true };
-    subject.apply(0, 5, vec![CacheWrite::providers_page(P, 5, page.clone())]).await;
-    let pages = subject.cache().get_providers_pages().await.unwrap();
-    assert_eq!(pages.len(), usize::from(COUNT));
-    for (partition, cached) in pages {
+async fn day_lists_and_marks_of_the_catalogue_are_cached_the_same_way(subject: Subject) {
+    subject.apply(0, 5, vec![CacheWrite::catalogue(P, 5)]).await;
+    let marks = subject.cache().get_catalogue().await.unwrap();
+    assert_eq!(marks.len(), usize::from(COUNT));
+    for (partition, cached) in marks {
         let there = partition == P;
         assert_eq!(cached.applied, there.then_some(5));
-        let value = Some(Arc::new(page.clone()));
+        let value = Some(Arc::new(CatalogueMark {}));
         assert_eq!(cached.doc, there.then_some(Doc { number: 5, value }));
     }
-    subject.apply(5, 6, vec![CacheWrite::forget_providers_page(P, 6)]).await;
-    let pages = subject.cache().get_providers_pages().await.unwrap();
-    assert!(pages.iter().all(|(_, cached)| cached.doc.is_none()));
+    subject.apply(5, 6, vec![CacheWrite::forget_catalogue(P, 6)]).await;
+    let marks = subject.cache().get_catalogue().await.unwrap();
+    assert!(marks.iter().all(|(_, cached)| cached.doc.is_none()));
 
     let within = span("2026-03-10T03:00:00Z", 24 * 60);
     let list = DayListDoc { within, items: vec![] };

@@ -14,7 +14,7 @@ use moka::sync::Cache;
 
 use super::{
     Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheState, CacheUnavailable,
-    CacheWrite, Cached, DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
+    CacheWrite, Cached, CatalogueMark, DayListDoc, Doc, Key, Kind, SILENCE, Value,
 };
 
 /// How much it may keep.
@@ -103,8 +103,8 @@ impl InProcessCache {
     pub fn lose_all_lists(&self) {
         for (key, _) in &self.entries {
             match *key {
-                Key::DayList(..) | Key::ProvidersPage(_) => self.entries.invalidate(&*key),
-                Key::Schedule(_) | Key::Day(..) => {}
+                Key::DayList(..) => self.entries.invalidate(&*key),
+                Key::Schedule(_) | Key::Day(..) | Key::Catalogue(_) => {}
             }
         }
     }
@@ -218,15 +218,15 @@ impl AvailabilityCache for InProcessCache {
         Ok(self.cached(Key::DayList(provider, local_day)))
     }
 
-    async fn get_providers_pages(
+    async fn get_catalogue(
         &self,
-    ) -> Result<Vec<(Partition, Cached<ProvidersPageDoc>)>, CacheUnavailable> {
-        let page = |partition| (partition, self.cached(Key::ProvidersPage(partition)));
-        Ok(self.partitions.all().map(page).collect())
+    ) -> Result<Vec<(Partition, Cached<CatalogueMark>)>, CacheUnavailable> {
+        let mark = |partition| (partition, self.cached(Key::Catalogue(partition)));
+        Ok(self.partitions.all().map(mark).collect())
     }
 
     async fn lose_lists(&self, days: &[(ProviderId, NaiveDate)]) -> Result<(), CacheUnavailable> {
-        for key in super::lists_of(days, self.partitions) {
+        for key in super::lists_of(days) {
             self.entries.invalidate(&key);
         }
         Ok(())
@@ -262,7 +262,7 @@ fn weight(value: &Value) -> u32 {
             }
             Value::Day(doc) => doc.taken.len() * 96,
             Value::DayList(doc) => doc.items.len() * 1024,
-            Value::ProvidersPage(doc) => doc.rows.len() * 512,
+            Value::Catalogue(_) => 0,
         };
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Action, AvailabilityCache, AvailabilityDocs, CacheBatch, CacheState, CacheUnavailable,
-    CacheWrite, Cached, DayListDoc, Doc, Key, Kind, ProvidersPageDoc, SILENCE, Value,
+    CacheWrite, Cached, CatalogueMark, DayListDoc, Doc, Key, Kind, SILENCE, Value,
 };
 
 /// How the cache uses Redis.
@@ -122,14 +122,14 @@ impl RedisCache {
     fn parsed(&self, key: Key) -> Option<Parsed> {
         match key {
             Key::Schedule(_) | Key::Day(..) => self.measures.get(&key),
-            Key::DayList(..) | Key::ProvidersPage(_) => self.lists.get(&key),
+            Key::DayList(..) | Key::Catalogue(_) => self.lists.get(&key),
         }
     }
 
     fn keep_parsed(&self, key: Key, parsed: Parsed) {
         match key {
             Key::Schedule(_) | Key::Day(..) => self.measures.insert(key, parsed),
-            Key::DayList(..) | Key::ProvidersPage(_) => self.lists.insert(key, parsed),
+            Key::DayList(..) | Key::Catalogue(_) => self.lists.insert(key, parsed),
         }
     }
 
@@ -144,7 +144,7 @@ impl RedisCache {
             Key::Schedule(provider) => write!(name, "measures:{provider}"),
             Key::Day(provider, day) => write!(name, "agenda:{provider}:{day}"),
             Key::DayList(provider, day) => write!(name, "appointments-list:{provider}:{day}"),
-            Key::ProvidersPage(partition) => write!(name, "providers-page:{partition}"),
+            Key::Catalogue(partition) => write!(name, "catalogue:{partition}"),
         }
         .expect("a String takes all that is written to it");
         name
@@ -318,15 +318,15 @@ impl AvailabilityCache for RedisCache {
         Ok(cached.pop().unwrap_or(Cached { applied: None, doc: None }))
     }
 
-    async fn get_providers_pages(
+    async fn get_catalogue(
         &self,
-    ) -> Result<Vec<(Partition, Cached<ProvidersPageDoc>)>, CacheUnavailable> {
-        let keys: Vec<Key> = self.partitions.all().map(Key::ProvidersPage).collect();
+    ) -> Result<Vec<(Partition, Cached<CatalogueMark>)>, CacheUnavailable> {
+        let keys: Vec<Key> = self.partitions.all().map(Key::Catalogue).collect();
         Ok(self.partitions.all().zip(self.cached(&keys).await?).collect())
     }
 
     async fn lose_lists(&self, days: &[(ProviderId, NaiveDate)]) -> Result<(), CacheUnavailable> {
-        let keys: Vec<Key> = super::lists_of(days, self.partitions).into_iter().collect();
+        let keys: Vec<Key> = super::lists_of(days).into_iter().collect();
         for chunk in keys.chunks(CHUNK) {
             let mut connection = self.connection.clone();
             let names: Vec<String> = chunk.iter().map(|key| self.key(*key)).collect();

@@ -131,6 +131,9 @@ fn table() -> Vec<Entry> {
         to("JsonWebKeys", Anybody, |_, _| ask()),
         to("ListProviders", Anybody, |_, _| ask()),
         to("ProviderBySlug", Anybody, |t, _| ask().at("slug", &t.shop.slug)),
+        to("ProviderPage", Anybody, |t, _| ask().at("slug", &t.shop.slug)),
+        to("ListCategories", Anybody, |_, _| ask()),
+        to("Category", Anybody, |t, _| ask().at("id", &t.category)),
         to("ProviderServices", Anybody, |t, _| ask().at("id", &t.shop.id)),
         to("Service", Anybody, |t, _| ask().at("id", &t.service)),
         to("AvailableDays", Anybody, |t, _| {
@@ -254,6 +257,9 @@ fn table() -> Vec<Entry> {
                 "confirmation": "manual",
             }))
         }),
+        to("ReorderServices", Only(&[Provider], 404, &[(OtherProvider, 422)]), |t, _| {
+            ask().json(json!({ "services": [t.service] }))
+        }),
         to("AddService", ShopOwner, |_, _| {
             ask().json(json!({ "name": "Barba", "duration_minutes": 30 }))
         }),
@@ -261,10 +267,26 @@ fn table() -> Vec<Entry> {
             ask().at("id", &t.service).json(json!({ "name": "Corte", "duration_minutes": 45 }))
         }),
         to("RemoveService", Only(&[Provider], 404, &[]), |t, _| ask().at("id", &t.service)),
+        to("ChangeSlug", ShopOwner, |t, who| {
+            let slug = format!("{}-moved-{who:?}", t.shop.slug).to_lowercase();
+            ask().json(json!({ "slug": slug }))
+        }),
         to("OpenProvider", Confirmed, |t, who| {
             let slug = format!("{}-{who:?}", t.shop.slug).to_lowercase();
             ask().json(json!({ "business_name": "One more", "slug": slug }))
         }),
+        // What administrators say.
+        to("SetProviderStanding", Only(&[Admin], 403, &[]), |t, _| {
+            ask().at("id", &t.shop.id).json(json!({ "is_verified": true, "plan": "pro" }))
+        }),
+        to("AddCategory", Only(&[Admin], 403, &[]), |_, who| {
+            let slug = format!("of-{who:?}").to_lowercase();
+            ask().json(json!({ "name": "A category", "slug": slug }))
+        }),
+        to("ChangeCategory", Only(&[Admin], 403, &[]), |t, _| {
+            ask().at("id", &t.category).json(json!({ "name": "Another", "slug": "another" }))
+        }),
+        to("RemoveCategory", Only(&[Admin], 403, &[]), |t, _| ask().at("id", &t.category)),
         // Roles.
         to("AuditTrail", Only(&[Auditor], 403, &[]), |_, _| ask()),
         to("Account", Only(&[Client, Admin], 403, &[]), |t, _| t.bia()),
@@ -296,6 +318,7 @@ struct Town {
     people: HashMap<Who, Person>,
     shop: Shop,
     service: String,
+    category: String,
     appointment: String,
     notification: String,
     session: String,
@@ -360,6 +383,9 @@ impl Town {
         let (made, said) = pontual.run(&create, &format!("{PASSWORD}\n"), &[]).await;
         assert!(made, "{said}");
         let admin = pontual.sign_in("admin@example.com", PASSWORD).await;
+        let category = json!({ "name": "Hair", "slug": "hair" });
+        let category = admin.api.post("/api/categories", category).await.expect(201);
+        let category = text(&category.body["id"]);
         let auditor = pontual.client("Abel").await;
         let role = format!("/api/users/{}/roles/auditor", auditor.account);
         admin.api.send(admin.api.request("PUT", &role)).await.expect(200);
@@ -384,6 +410,7 @@ impl Town {
             people,
             shop,
             service,
+            category,
             appointment,
             notification,
             session,

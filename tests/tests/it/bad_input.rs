@@ -79,6 +79,25 @@ async fn bad_paths_and_queries_are_problems() {
         ("GET", "/api/providers?limit=-1".to_owned(), 400),
         ("GET", "/api/providers?cursor=garbage".to_owned(), 400),
         ("GET", "/api/providers?colour=red".to_owned(), 400),
+        ("GET", format!("/api/providers?q={}", "x".repeat(201)), 400),
+        ("GET", "/api/providers?near=here".to_owned(), 400),
+        ("GET", "/api/providers?near=91,0".to_owned(), 400),
+        ("GET", "/api/providers?near=NaN,0".to_owned(), 400),
+        ("GET", "/api/providers?near=0,0&radius_km=0".to_owned(), 400),
+        ("GET", "/api/providers?near=0,0&radius_km=501".to_owned(), 400),
+        ("GET", "/api/providers?radius_km=5".to_owned(), 400),
+        ("GET", "/api/providers?sort=distance".to_owned(), 400),
+        ("GET", "/api/providers?sort=price".to_owned(), 400),
+        ("GET", "/api/providers?category=a--b".to_owned(), 400),
+        ("GET", "/api/providers?min_price_minor=2&max_price_minor=1".to_owned(), 400),
+        ("GET", "/api/providers?min_price_minor=1&currency=brl".to_owned(), 400),
+        ("GET", "/api/providers?verified=perhaps".to_owned(), 400),
+        ("GET", "/api/providers/a--b/page".to_owned(), 404),
+        ("GET", "/api/categories?limit=101".to_owned(), 400),
+        ("GET", "/api/categories?cursor=garbage".to_owned(), 400),
+        ("GET", "/api/categories?inactive=true".to_owned(), 403),
+        ("GET", "/api/categories/x".to_owned(), 400),
+        ("GET", "/api/categories/00000000-0000-7000-8000-000000000000".to_owned(), 404),
         ("GET", "/api/users/appointments?when=whenever".to_owned(), 400),
         (
             "GET",
@@ -132,6 +151,48 @@ async fn bad_paths_and_queries_are_problems() {
     let far = bia.api.get_after("/api/providers", "0:999999999").await.expect(503);
     assert_eq!(far.problem(), "not-caught-up");
     assert!(far.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn a_shop_says_nothing_that_is_not_of_its_form() {
+    let pontual = Pontual::start(Profile::SingleNode).await;
+    let api = pontual.provider("Ana").await.owner.api;
+    let before = events(&pontual).await;
+    for wrong in [
+        json!({ "latitude": 1.0 }),
+        json!({ "latitude": 90.1, "longitude": 0.0 }),
+        json!({ "latitude": "1", "longitude": 0.0 }),
+        json!({ "website": "javascript:alert(1)" }),
+        json!({ "website": "https://ana:secret@a.example" }),
+        json!({ "instagram": "a b" }),
+        json!({ "phone": "call me" }),
+        json!({ "city": "x".repeat(101) }),
+        json!({ "state": "x".repeat(51) }),
+        json!({ "postal_code": "x".repeat(21) }),
+        json!({ "description": "x".repeat(4001) }),
+        json!({ "specializations": ["a", "a"] }),
+        json!({ "specializations": (0..21).map(|n| n.to_string()).collect::<Vec<_>>() }),
+        json!({ "slug": "another" }),
+        json!({ "is_verified": true }),
+    ] {
+        let mut body = json!({ "business_name": "Ana's" });
+        for (key, value) in wrong.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        let answer = api.put("/api/providers/profile", body).await.expect(422);
+        assert_eq!(answer.problem(), "invalid-input", "{wrong}");
+    }
+    for slug in ["profile", "available-times", "slug", "Ana", "a--b", "x"] {
+        api.put("/api/providers/slug", json!({ "slug": slug })).await.expect(422);
+    }
+    let nowhere = "00000000-0000-7000-8000-000000000000";
+    let service = json!({ "name": "Cut", "duration_minutes": 30, "category_id": nowhere });
+    api.post("/api/services", service).await.expect(404);
+    for services in [json!([]), json!([nowhere]), json!(vec![nowhere; 201])] {
+        let order = json!({ "services": services });
+        api.post("/api/services/reorder", order).await.expect(422);
+    }
+    assert_eq!(events(&pontual).await, before);
 }
 
 #[tokio::test]

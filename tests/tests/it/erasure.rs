@@ -195,8 +195,14 @@ async fn planted(pontual: &Pontual, markers: &Markers) -> Shop {
         "service": service("Cut")});
     let opened = api.post("/api/providers", body).await.expect(201);
     let id = opened.body["id"].as_str().expect("an id").to_owned();
-    let renamed = json!({"business_name": format!("Studio {word}")});
+    let renamed = json!({"business_name": format!("Studio {word}"), "description": format!("Of {word}."),
+        "address": format!("{word} street"), "city": word, "state": word, "postal_code": &markers.digits,
+        "phone": markers.digits, "website": format!("https://{word}.example"), "instagram": word,
+        "facebook": word, "specializations": [word], "latitude": -23.55, "longitude": -46.63});
     api.put("/api/providers/profile", renamed).await.expect(200);
+    let moved = json!({"slug": format!("studio-{word}")});
+    api.put("/api/providers/slug", moved).await.expect(200);
+    let slug = format!("studio-{word}");
     let added = api.post("/api/services", service("Shave")).await.expect(201);
     let added = format!("/api/services/{}", added.body["id"].as_str().expect("an id"));
     api.put(&added, service("Trim")).await.expect(200);
@@ -205,6 +211,11 @@ async fn planted(pontual: &Pontual, markers: &Markers) -> Shop {
     let page =
         nobody.get_after(&format!("/api/providers/{slug}"), &position).await.expect(200).body;
     assert_eq!(page["services"][0]["name"], format!("Cut {word}"), "{page}");
+    for path in [format!("{slug}/page"), format!("?q={word}"), format!("?city={word}")] {
+        let path = format!("/api/providers/{path}").replace("/?", "?");
+        let found = nobody.get_after(&path, &position).await.expect(200).body;
+        assert!(markers.is_in(found.to_string().as_bytes()), "{path}: {found}");
+    }
     Shop { owner: Person { api, account, email }, id, slug, position }
 }
 

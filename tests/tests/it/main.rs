@@ -7,6 +7,7 @@ mod audit;
 mod authorization;
 mod bad_input;
 mod booking;
+mod catalogue;
 mod crashes;
 mod erasure;
 mod guests;
