@@ -151,9 +151,9 @@ pub struct CalendarAppointment {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
     id: AppointmentId,
-    /// Who booked.
-    #[schema(value_type = uuid::Uuid)]
-    client_id: AccountId,
+    /// Who booked; `null` for a guest, who has no account.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    client_id: Option<AccountId>,
     /// The client's name when it was booked.
     client_name: Option<String>,
     /// What was booked.
@@ -180,7 +180,7 @@ impl CalendarAppointment {
     fn of(row: AppointmentRow, zone: Zone) -> Self {
         Self {
             id: row.id,
-            client_id: row.client,
+            client_id: row.client.account(),
             client_name: row.contact.map(|contact| contact.name.to_string()),
             service: ServiceName { id: row.service, name: row.service_name.map(Into::into) },
             status: row.status,

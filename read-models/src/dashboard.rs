@@ -186,7 +186,7 @@ async fn figures(
               (SELECT count(*) FILTER (WHERE first >= $7 AND first < $8) AS new_this_month,
                       count(*) FILTER (WHERE first >= $6 AND first < $7) AS new_last_month
                FROM (SELECT min(created_at) AS first FROM appointments
-                     WHERE provider_id = $1 GROUP BY client_id) firsts) fresh"
+                     WHERE provider_id = $1 GROUP BY coalesce(client_id, guest_id)) firsts) fresh"
     ))
     .bind(provider.uuid())
     .bind(times.now)

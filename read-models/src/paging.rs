@@ -144,10 +144,7 @@ pub(crate) fn is_the_cursors_fault(error: &sqlx::Error, cursor: bool) -> bool {
 }
 
 /// The key a cursor holds, if there is one.
-pub fn decode<K: SortKey>(
-    list: &str,
-    cursor: Option<&str>,
-) -> Result<Option<K>, InvalidCursor> {
+pub fn decode<K: SortKey>(list: &str, cursor: Option<&str>) -> Result<Option<K>, InvalidCursor> {
     let Some(cursor) = cursor else { return Ok(None) };
     if cursor.len() > MAX_CURSOR_BYTES {
         return Err(InvalidCursor);

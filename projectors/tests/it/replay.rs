@@ -384,7 +384,10 @@ async fn both_caches_applied_twice_or_from_zero_hold_what_the_log_says() {
                 for shop in &town.shops {
                     let docs = cache.get(*shop, &days).await.unwrap();
                     let partition = log.partition_of(domain::ids::Id::slot(*shop));
-                    assert_eq!(docs.state.map(|state| state.applied()), Some(log.head(partition).await.unwrap()));
+                    assert_eq!(
+                        docs.state.map(|state| state.applied()),
+                        Some(log.head(partition).await.unwrap())
+                    );
                     assert!(docs.schedule.is_some());
                     for (day, doc) in &docs.days {
                         let id = AgendaId::of(*shop, *day);
