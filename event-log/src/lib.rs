@@ -541,7 +541,8 @@ impl ClaimHasher for EventLog {
 
 /// A pool like this one, but smaller.
 fn readers(pool: &PgPool, most: usize) -> PgPool {
-    let connect = (*pool.connect_options()).clone().application_name("pontual-log");
+    let connect = (*pool.connect_options()).clone().options(writers::BY_INDEX);
+    let connect = connect.application_name("pontual-log");
     let options = pool.options().clone().min_connections(0);
     options.max_connections(u32::try_from(most.max(2)).unwrap_or(16)).connect_lazy_with(connect)
 }

@@ -13,6 +13,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::LogOptions;
 
+/// Whatever the statistics said when a connection planned a statement of the log: by index, always. For each of these
+/// statements has its index, and a plan made while a table was small would stay.
+pub(crate) const BY_INDEX: [(&str, &str); 6] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_bitmapscan", "off"),
+    ("jit", "off"),
+];
+
 /// A few connections, opened as they are needed.
 pub(crate) struct Writers {
     connect: PgConnectOptions,
@@ -37,7 +48,7 @@ impl Writers {
             ("lock_timeout", millis(options.lock_timeout)),
         ]);
         Self {
-            connect: connect.application_name("pontual-append"),
+            connect: connect.options(BY_INDEX).application_name("pontual-append"),
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(options.writers.max(1))),
             most: options.writers.max(1),

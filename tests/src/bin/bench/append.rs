@@ -19,7 +19,8 @@ use crate::peer;
 
 const CALLERS: usize = 256;
 const WARM_UP: Duration = Duration::from_secs(2);
-const MEASURE: Duration = Duration::from_secs(8);
+const TURNS: usize = 5;
+const MEASURE: Duration = Duration::from_secs(4);
 const SMALL: u64 = 10_000;
 const LARGE: u64 = 1_000_000;
 const ROUNDS: usize = 7;
@@ -29,10 +30,18 @@ const BURST: u64 = 5_000;
 pub(crate) async fn run() -> anyhow::Result<()> {
     println!("append: 1 event with its command per request, {CALLERS} callers, every guarantee on");
     let log = open().await?;
-    let bare = peer::pgbench(8).await?;
     fill(&log, SMALL).await?;
     measure(&log, WARM_UP).await?;
-    let (rate, latencies) = measure(&log, MEASURE).await?;
+    // In turns, so that both see the same machine.
+    let (mut turns, mut latencies) = (Vec::new(), Histogram::<u64>::new(3)?);
+    for _ in 0..TURNS {
+        let bare = peer::pgbench(4).await?;
+        let (rate, took) = measure(&log, MEASURE).await?;
+        latencies.add(took)?;
+        turns.push((rate / bare, rate, bare));
+    }
+    turns.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (ratio, rate, bare) = turns[TURNS / 2];
     let quantile = |q| micros(latencies.value_at_quantile(q));
     println!("  pgbench, one bare row per transaction, 32 clients   {bare:.0}/s");
     println!(
@@ -40,7 +49,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         quantile(0.5),
         quantile(0.99)
     );
-    println!("  ratio {:.2} (at least 2.00)", rate / bare);
+    println!("  ratio {ratio:.2} (at least 2.00), the median of {TURNS} turns");
 
     // The same log with a hundred times as much in it. A small log does not stay small while it is measured, so each
     // round has a new one, and both logs get the same number of appends in it, one right after the other.

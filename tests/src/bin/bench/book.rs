@@ -3,10 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
 use chrono::{Days, NaiveDate};
-use http_body_util::Full;
-use hyper::Request;
 use sqlx::Row;
 
 use crate::town::Town;
@@ -19,7 +16,8 @@ const SLOTS_A_DAY: u64 = 10;
 const FIRST_HOUR: u64 = 11;
 const DAYS: u64 = 700;
 const WARM_UP: Duration = Duration::from_secs(3);
-const MEASURE: Duration = Duration::from_secs(15);
+const TURNS: usize = 5;
+const MEASURE: Duration = Duration::from_secs(5);
 
 /// Runs it.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -40,17 +38,24 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let done = warmed.latencies.len() + warmed.others + u64::try_from(CLIENTS)?;
     // The warm-up's tables were empty when their plans were made.
     sqlx::raw_sql("ANALYZE").execute(town.log.pool()).await?;
-    let requests = bookings(done, town.providers.clone(), town.tokens.clone());
-    let measured = load::run(&town.address, CLIENTS, MEASURE, 201, requests).await?;
-    let behind = lag(&town).await?;
-    let ended = Instant::now();
-    load::until("the projectors have caught up", Duration::from_secs(120), || async {
-        lag(&town).await.is_ok_and(|lag| lag.iter().all(|(_, behind)| *behind == 0))
-    })
-    .await?;
-    let caught_up = ended.elapsed();
-
-    let bare = peer::pgbench(10).await?;
+    // In turns, so that both see the same machine.
+    let (mut first, mut turns) = (done, Vec::new());
+    for _ in 0..TURNS {
+        let requests = bookings(first, town.providers.clone(), town.tokens.clone());
+        let measured = load::run(&town.address, CLIENTS, MEASURE, 201, requests).await?;
+        first += measured.latencies.len() + measured.others + u64::try_from(CLIENTS)?;
+        let behind = lag(&town).await?;
+        let ended = Instant::now();
+        load::until("the projectors have caught up", Duration::from_secs(120), || async {
+            lag(&town).await.is_ok_and(|lag| lag.iter().all(|(_, behind)| *behind == 0))
+        })
+        .await?;
+        let caught_up = ended.elapsed();
+        let bare = peer::pgbench(5).await?;
+        turns.push((measured.rate / bare, measured, bare, behind, caught_up));
+    }
+    turns.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (ratio, measured, bare, behind, caught_up) = turns.swap_remove(TURNS / 2);
     println!("  pgbench, one bare row per transaction, 32 clients   {bare:.0}/s");
     println!("  bookings (201), two events on two streams           {}", measured.line());
     if measured.others > 0 {
@@ -62,7 +67,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         lag.join(", "),
         caught_up.as_secs_f64()
     );
-    println!("  ratio {:.2} (at least 0.40)", measured.rate / bare);
+    println!("  ratio {ratio:.2} (at least 0.40), the median of {TURNS} turns");
     Ok(())
 }
 
@@ -71,19 +76,14 @@ fn booking(
     provider: &domain::ids::ProviderId,
     slot: u64,
     token: &str,
-) -> Option<Request<Full<Bytes>>> {
+) -> Option<String> {
     let (day, hour) = (slot / SLOTS_A_DAY, FIRST_HOUR + slot % SLOTS_A_DAY);
     if day >= DAYS {
         return None;
     }
     let day = first.checked_add_days(Days::new(day))?;
     let body = format!("{{\"provider_id\":\"{provider}\",\"start\":\"{day}T{hour:02}:00:00Z\"}}");
-    Request::post("/api/appointments")
-        .header("host", "bench.localhost")
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .ok()
+    Some(load::booking(token, &body))
 }
 
 /// How many events each projector with a checkpoint has still to apply.

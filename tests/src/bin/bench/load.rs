@@ -6,17 +6,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use axum::body::Bytes;
 use hdrhistogram::Histogram;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One keep-alive connection.
+/// One keep-alive connection. No more of HTTP/1.1 than a server of ours needs to be asked, for what the load costs is
+/// taken from what is measured: everything runs on the same cores.
 pub(crate) struct Client {
-    sender: http1::SendRequest<Full<Bytes>>,
+    stream: TcpStream,
+    /// What was received and not yet looked at.
+    received: Vec<u8>,
+}
+
+/// An answer's status and body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
@@ -24,20 +29,48 @@ impl Client {
     pub(crate) async fn connect(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(Self { sender })
+        Ok(Self { stream, received: Vec::with_capacity(4096) })
     }
 
-    /// Sends a request and reads the whole answer.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> anyhow::Result<Response<Bytes>> {
-        self.sender.ready().await?;
-        let (parts, body) = self.sender.send_request(request).await?.into_parts();
-        Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    /// Sends a request, as it goes over the wire, and reads the whole answer.
+    pub(crate) async fn send(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
+        self.stream.write_all(request).await?;
+        let head = loop {
+            if let Some(end) = find(&self.received, b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.receive().await?;
+        };
+        let (status, length) = status_and_length(&self.received[..head])?;
+        while self.received.len() < head + length {
+            self.receive().await?;
+        }
+        let body = self.received[head..head + length].to_vec();
+        self.received.drain(..head + length);
+        Ok(Answer { status, body })
     }
+
+    async fn receive(&mut self) -> anyhow::Result<()> {
+        let read = self.stream.read_buf(&mut self.received).await?;
+        anyhow::ensure!(read > 0, "the server closed the connection");
+        Ok(())
+    }
+}
+
+/// Of an answer's head. One without `Content-Length` would be chunked; none of those that are measured is.
+fn status_and_length(head: &[u8]) -> anyhow::Result<(u16, usize)> {
+    let head = std::str::from_utf8(head)?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.get(9..12)).context("no status")?.parse()?;
+    let length = lines
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .context("an answer without its length")?;
+    Ok((status, length.1.parse()?))
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// What some clients measured.
@@ -62,7 +95,7 @@ fn millis(micros: u64) -> String {
     format!("{}.{:02}", micros / 1000, micros % 1000 / 10)
 }
 
-/// Runs `clients` connections for so long; `request` makes the n-th request of all.
+/// Runs `clients` connections for so long; `request` makes the n-th request of all, as it goes over the wire.
 pub(crate) async fn run<F>(
     address: &str,
     clients: usize,
@@ -71,7 +104,7 @@ pub(crate) async fn run<F>(
     request: F,
 ) -> anyhow::Result<Measured>
 where
-    F: Fn(u64) -> Option<Request<Full<Bytes>>> + Send + Sync + 'static,
+    F: Fn(u64) -> Option<String> + Send + Sync + 'static,
 {
     let (request, next) = (Arc::new(request), Arc::new(AtomicU64::new(0)));
     let started = Instant::now();
@@ -86,15 +119,15 @@ where
             while Instant::now() < deadline {
                 let Some(request) = request(next.fetch_add(1, Ordering::Relaxed)) else { break };
                 let sent = Instant::now();
-                let answer = client.send(request).await?;
-                if answer.status().as_u16() == wanted {
+                let answer = client.send(request.as_bytes()).await?;
+                if answer.status == wanted {
                     latencies.record(u64::try_from(sent.elapsed().as_micros())?)?;
                 } else {
                     if others == 0 {
                         println!(
                             "  an answer was {}: {}",
-                            answer.status(),
-                            String::from_utf8_lossy(answer.body())
+                            answer.status,
+                            String::from_utf8_lossy(&answer.body)
                         );
                     }
                     others += 1;
@@ -112,6 +145,20 @@ where
     let count = u32::try_from(measured.latencies.len()).context("too many answers to count")?;
     measured.rate = f64::from(count) / started.elapsed().as_secs_f64();
     Ok(measured)
+}
+
+/// `GET path`.
+pub(crate) fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: bench.localhost\r\n\r\n")
+}
+
+/// A booking of a signed-in client.
+pub(crate) fn booking(token: &str, body: &str) -> String {
+    format!(
+        "POST /api/appointments HTTP/1.1\r\nhost: bench.localhost\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Polls until `ready`, for at most so long.

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::get;
 use chrono::Days;
-use http_body_util::Full;
-use hyper::Request;
 use redis::AsyncCommands;
 use redis::aio::ConnectionManager;
 
@@ -33,12 +30,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         let n = usize::try_from(n).ok()?;
         let (provider, hour) = (providers.get(n / 4)?, 11 + 2 * (n % 4));
         let body = format!("{{\"provider_id\":\"{provider}\",\"start\":\"{day}T{hour}:00:00Z\"}}");
-        Request::post("/api/appointments")
-            .header("host", "bench.localhost")
-            .header("authorization", format!("Bearer {}", tokens[n % tokens.len()]))
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .ok()
+        Some(load::booking(&tokens[n % tokens.len()], &body))
     })
     .await?;
     anyhow::ensure!(booked.others == 0, "{} bookings were refused", booked.others);
@@ -46,13 +38,11 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let providers = town.providers.clone();
     let ask = move |n: u64| {
         let provider = providers[usize::try_from(n).ok()? % providers.len()];
-        Request::get(format!("/api/providers/available-times?provider_id={provider}&day={day}"))
-            .header("host", "bench.localhost")
-            .body(Full::default())
-            .ok()
+        let query = format!("provider_id={provider}&day={day}");
+        Some(load::get(&format!("/api/providers/available-times?{query}")))
     };
     let bare = bare_handler().await?;
-    let plain = |_| Request::get("/").header("host", "bench.localhost").body(Full::default()).ok();
+    let plain = |_| Some(load::get("/"));
     load::run(&town.address, CLIENTS, WARM_UP, 200, ask.clone()).await?;
     load::run(&bare, CLIENTS, WARM_UP, 200, plain).await?;
     // In turns, so that both see the same machine.
