@@ -267,9 +267,9 @@ struct SlugBody {
 
 /// Give the page of one's shop another name.
 ///
-/// The former ones, up to ten, lead to it: whoever asks for one is sent on with 308.
+/// The former ones, ten at most, lead to it: whoever asks for one is sent on with 308.
 #[utoipa::path(
-    put, path = "/api/providers/slug", operation_id = "ChangeSlug", tag = "providers",
+    put, path = "/api/providers/profile/slug", operation_id = "ChangeSlug", tag = "providers",
     security(("bearer" = [])),
     request_body = SlugBody,
     params(

@@ -86,9 +86,14 @@ pub struct ProviderBody {
     specializations: Specializations,
     /// Whether the installation vouches for it.
     is_verified: bool,
-    /// What it is on.
-    #[schema(value_type = String, example = "free")]
-    plan: Plan,
+    /// What it is on: for its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "free")]
+    plan: Option<Plan>,
+    /// What its page was called before, the newest last: for its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    former_slugs: Option<Vec<Slug>>,
     /// When it opened.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     created_at: Instant,
@@ -98,6 +103,13 @@ pub struct ProviderBody {
 }
 
 impl ProviderBody {
+    /// As its owner sees it; `None` once they were erased.
+    fn own(row: ProviderRow) -> Option<Self> {
+        let (plan, former_slugs) = (row.standing.plan.clone(), row.former_slugs.clone());
+        let public = Self::of(row)?;
+        Some(Self { plan: Some(plan), former_slugs: Some(former_slugs), ..public })
+    }
+
     /// `None` once its owner was erased.
     pub(crate) fn of(row: ProviderRow) -> Option<Self> {
         let ProviderRow {
@@ -107,7 +119,7 @@ impl ProviderBody {
             former_slugs: _,
             business_name,
             details,
-            standing: Standing { is_verified, plan },
+            standing: Standing { is_verified, plan: _ },
             zone,
             hourly_rate,
             is_open: _,
@@ -145,7 +157,8 @@ impl ProviderBody {
             facebook,
             specializations,
             is_verified,
-            plan,
+            plan: None,
+            former_slugs: None,
             created_at: stamp.created_at,
             updated_at: stamp.updated_at,
         })
@@ -266,6 +279,22 @@ impl ProvidersParams {
             },
         };
         let (min_minor, max_minor) = (self.min_price_minor, self.max_price_minor);
+        for (field, price) in [("min_price_minor", min_minor), ("max_price_minor", max_minor)] {
+            if price.is_some_and(|price| price < 0) {
+                return Err(wrong(field, &format!("{field} must be at least 0")));
+            }
+        }
+        if self.currency.is_some() && min_minor.is_none() && max_minor.is_none() {
+            return Err(wrong("currency", "currency must be given with a price"));
+        }
+        // Nothing to look for finds nobody, not everybody.
+        let (words, city) = (self.q.as_deref().map(query_words), self.city.as_deref().map(plain));
+        if words.as_ref().is_some_and(Vec::is_empty) {
+            return Err(wrong("q", "q must have a letter or a digit"));
+        }
+        if city.as_ref().is_some_and(String::is_empty) {
+            return Err(wrong("city", "city must have a letter"));
+        }
         let price = (min_minor.is_some() || max_minor.is_some()).then(|| PriceRange {
             min_minor: min_minor.unwrap_or(0),
             max_minor: max_minor.unwrap_or(Money::MAX_MINOR),
@@ -292,8 +321,8 @@ impl ProvidersParams {
             (Some(SortParam::Name) | None, _) => Sort::Name,
         };
         Ok(Filter {
-            words: self.q.as_deref().map(query_words).unwrap_or_default(),
-            city: self.city.as_deref().map(plain).filter(|city| !city.is_empty()),
+            words: words.unwrap_or_default(),
+            city,
             category,
             is_verified: self.verified,
             price,
@@ -389,9 +418,10 @@ pub async fn own_profile(
 pub(crate) async fn page_of(
     state: &QueryState,
     row: ProviderRow,
-    inactive_too: bool,
+    by_owner: bool,
 ) -> Result<ProviderPage, Problem> {
-    let services = services::of_provider(state, row.id, inactive_too).await?.items;
-    let provider = ProviderBody::of(row).ok_or(Kind::NotFound)?;
+    let services = services::of_provider(state, row.id, by_owner).await?.items;
+    let provider = if by_owner { ProviderBody::own(row) } else { ProviderBody::of(row) };
+    let provider = provider.ok_or(Kind::NotFound)?;
     Ok(ProviderPage { provider, services })
 }

@@ -246,7 +246,7 @@ fn within(query: &mut QueryBuilder<'_, Postgres>, Near { point, radius_m }: Near
     let (south, north) = (latitude - angle.to_degrees(), latitude + angle.to_degrees());
     query.push(" AND latitude_e7 BETWEEN ").push_bind((south * 1e7).floor());
     query.push("::bigint AND ").push_bind((north * 1e7).ceil()).push("::bigint");
-    // Over a pole every longitude is near; over the date line the box is two.
+    // Over a pole every longitude is near. Over the date line the box would be two: there the latitudes alone narrow it.
     if south > -90.0 && north < 90.0 {
         let reach = (angle.sin() / latitude.to_radians().cos()).clamp(-1.0, 1.0).asin();
         let (west, east) = (longitude - reach.to_degrees(), longitude + reach.to_degrees());

@@ -80,8 +80,9 @@ impl Specializations {
 impl TryFrom<Vec<Specialization>> for Specializations {
     type Error = InvalidText;
     fn try_from(all: Vec<Specialization>) -> Result<Self, InvalidText> {
-        let twice = all.iter().enumerate().any(|(n, one)| all[..n].contains(one));
-        if twice || all.len() > Self::MAX {
+        // How many first: each is compared with all before it.
+        let twice = || all.iter().enumerate().any(|(n, one)| all[..n].contains(one));
+        if all.len() > Self::MAX || twice() {
             let form = "a list of at most 20 that differ";
             return Err(InvalidText::Form { what: "specializations", form });
         }

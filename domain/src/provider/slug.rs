@@ -1,8 +1,9 @@
 //! Another name for a shop's page. The old one stays the shop's, so that links to it lead on.
 //!
 //! For example `salao-da-ana` becomes `studio-ana`: the append takes the claim on the new slug and keeps that on the old
-//! one, `SlugChanged` lists it as former, and whoever asks for it is sent on. Of more than [`Provider::MAX_FORMER_SLUGS`]
-//! the oldest is released, for anybody. Erasing the owner releases all.
+//! one, `SlugChanged` lists it as former, and whoever asks for it is sent on. One that holds
+//! [`Provider::MAX_FORMER_SLUGS`] gets no other: released, the oldest would lead its readers to whoever takes it next. Erasing
+//! the owner releases all.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,13 +32,15 @@ pub struct SlugIsChanged {
 }
 
 impl Shop {
-    /// What its page was called before, once it is called `slug`: the newest last. The second is what is no longer kept.
-    fn former_with(&self, slug: &Slug) -> (Vec<Personal<Slug>>, Vec<Personal<Slug>>) {
+    /// What its page was called before, once it is called `slug`: the newest last.
+    fn former_with(&self, slug: &Slug) -> Result<Vec<Personal<Slug>>, Refusal> {
         let others = self.former_slugs.iter().chain([&self.slug]);
-        let mut former: Vec<_> = others.filter(|one| one.known() != Some(slug)).cloned().collect();
-        let released = former.len().saturating_sub(Provider::MAX_FORMER_SLUGS);
-        let released = former.drain(..released).collect();
-        (former, released)
+        let former: Vec<_> = others.filter(|one| one.known() != Some(slug)).cloned().collect();
+        let limit = Provider::MAX_FORMER_SLUGS;
+        if former.len() > limit {
+            return Err(Refusal::LimitReached { what: "former slugs", limit });
+        }
+        Ok(former)
     }
 
     /// Every slug whose claim it holds.
@@ -67,12 +70,8 @@ impl Command for ChangeSlug {
         if shop.slug.known() == Some(&slug) {
             return Ok(outcome);
         }
-        let (former, released) = shop.former_with(&slug);
+        let former = shop.former_with(&slug)?;
         view.take_claim(view.claim_key(ClaimKind::Slug, slug.as_str()), self.provider.uuid())?;
-        for slug in released.iter().filter_map(Personal::known) {
-            let claim = view.claim_key(ClaimKind::Slug, slug.as_str());
-            view.release_claim(claim, self.provider.uuid());
-        }
         let slug = Personal::of(shop.account, slug);
         view.decide::<Provider>(self.provider, ProviderCommand::ChangeSlug { slug, former })?;
         Ok(outcome)

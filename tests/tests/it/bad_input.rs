@@ -183,7 +183,7 @@ async fn a_shop_says_nothing_that_is_not_of_its_form() {
         assert_eq!(answer.problem(), "invalid-input", "{wrong}");
     }
     for slug in ["profile", "available-times", "slug", "Ana", "a--b", "x"] {
-        api.put("/api/providers/slug", json!({ "slug": slug })).await.expect(422);
+        api.put("/api/providers/profile/slug", json!({ "slug": slug })).await.expect(422);
     }
     let nowhere = "00000000-0000-7000-8000-000000000000";
     let service = json!({ "name": "Cut", "duration_minutes": 30, "category_id": nowhere });

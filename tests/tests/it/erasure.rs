@@ -201,7 +201,7 @@ async fn planted(pontual: &Pontual, markers: &Markers) -> Shop {
         "facebook": word, "specializations": [word], "latitude": -23.55, "longitude": -46.63});
     api.put("/api/providers/profile", renamed).await.expect(200);
     let moved = json!({"slug": format!("studio-{word}")});
-    api.put("/api/providers/slug", moved).await.expect(200);
+    api.put("/api/providers/profile/slug", moved).await.expect(200);
     let slug = format!("studio-{word}");
     let added = api.post("/api/services", service("Shave")).await.expect(201);
     let added = format!("/api/services/{}", added.body["id"].as_str().expect("an id"));
