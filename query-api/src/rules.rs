@@ -22,6 +22,7 @@ use domain::ids::{AccountId, GuestId};
 use http_kit::auth::MaybeSignedIn;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
+use read_models::providers::ProviderRow;
 
 /// Who reads what everybody may, if they say so: a token that is no good, or was, is nobody's.
 pub(crate) fn whoever(signed_in: Result<MaybeSignedIn, Problem>) -> Actor {

@@ -149,7 +149,8 @@ impl Town {
         let change = ChangeCategory { category: hair, listing: listing("hairs") };
         self.does(&pontual, change).await;
         self.does(&pontual, RemoveCategory { category: gone }).await;
-        let offer = Offer { category: Some(hair), ..Offer::classic(Locale::En) };
+        // Not offered at present, so that the shop still has one that goes without saying.
+        let offer = Offer { category: Some(hair), is_active: false, ..Offer::classic(Locale::En) };
         let added = ChangeProvider { provider: shop, change: AddService { offer } };
         self.does(owner, added).await;
         let known = self.log().load::<Provider>(shop).await.unwrap();
