@@ -37,15 +37,20 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
-/// One appointment; says on which side of it the reader is.
-pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<Side, Problem> {
+/// One appointment; says who of its parties the reader is.
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<AccountId, Problem> {
     let account = own(actor)?;
+    if side_of(account, row).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
+}
+
+/// The side of an appointment that an account is on, if it is a party: whose notes it sees.
+pub(crate) fn side_of(account: AccountId, row: &AppointmentRow) -> Option<Side> {
     if row.client == Client::Account(account) {
-        Ok(Side::Client)
+        Some(Side::Client)
     } else if row.provider_account == account {
-        Ok(Side::Provider)
+        Some(Side::Provider)
     } else {
-        Err(Kind::NotFound.into())
+        None
     }
 }
 
@@ -55,9 +60,10 @@ pub(crate) fn guest(guest: GuestId, row: &AppointmentRow, now: Instant) -> Resul
     if theirs && now < guest_link_ends(row.slot) { Ok(()) } else { Err(Kind::InvalidLink.into()) }
 }
 
-/// A provider's appointments of a day.
-pub(crate) fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<(), Problem> {
-    if provider.account == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+/// A provider's appointments of a day; says who the provider is.
+pub(crate) fn provider_day(actor: &Actor, provider: &ProviderRow) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if provider.account == account { Ok(account) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// The audit trail.

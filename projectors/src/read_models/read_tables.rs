@@ -234,7 +234,7 @@ fn session(event: &SessionEvent, at: Instant) -> SessionChange {
 
 fn appointment(event: &AppointmentEvent) -> AppointmentChange {
     match event {
-        AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by: _, by: _ } => {
+        AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by, by: _ } => {
             AppointmentChange::Booked(Box::new(NewAppointment {
                 provider: terms.provider,
                 provider_account: terms.provider_account,
@@ -247,6 +247,7 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
                 price: terms.price,
                 contact: terms.contact.known().cloned(),
                 client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
+                answer_by: *answer_by,
             }))
         }
         AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
@@ -264,8 +265,8 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
             to,
             by: _,
             status,
-            answer_by: _,
-        } => AppointmentChange::Rescheduled { to: *to, status: *status },
+            answer_by,
+        } => AppointmentChange::Rescheduled { to: *to, status: *status, answer_by: *answer_by },
         AppointmentEvent::AppointmentExpired { parties: _, slot: _ } => {
             status_changed(Status::Expired, None)
         }
@@ -276,7 +277,7 @@ fn appointment(event: &AppointmentEvent) -> AppointmentChange {
             status_changed(Status::NoShow, None)
         }
         AppointmentEvent::AppointmentNoted { parties: _, slot: _, by: _, notes: _ } => {
-            AppointmentChange::Touched
+            AppointmentChange::Noted
         }
         AppointmentEvent::GuestErased { parties: _, slot: _ } => AppointmentChange::GuestErased,
     }
