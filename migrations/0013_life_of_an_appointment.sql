@@ -23,5 +23,6 @@ CREATE INDEX appointment_notes_of_providers ON appointment_notes (provider_accou
 ALTER TABLE appointments ALTER COLUMN client_id DROP NOT NULL;
 ALTER TABLE appointments ADD COLUMN guest_id uuid;
 
--- Jobs that are due much later, as those that let bookings expire, are not looked at by a worker that looks for one to do.
-CREATE INDEX jobs_by_time ON jobs (run_at) WHERE dead_at IS NULL;
+-- When a pending one expires unanswered; NULL is at its start. The worker looks through the index for those whose time is over.
+ALTER TABLE appointments ADD COLUMN answer_by timestamptz;
+CREATE INDEX appointments_unanswered ON appointments (coalesce(answer_by, starts_at), id) WHERE status = 'pending';

@@ -741,6 +741,24 @@ async fn the_provider_says_whether_the_client_came_and_sets_it_right_for_a_week(
 }
 
 #[tokio::test]
+async fn a_confirmed_appointment_that_has_ended_is_not_called_off() {
+    let api = Api::start().await;
+    let (ana, shop) = api.shop("ana").await;
+    let eva = api.client("eva@example.com").await;
+    let booked = api.book(&eva, &shop, TOMORROW_10).await;
+    let path = format!("/api/appointments/{}/status", booked.body["id"].as_str().unwrap());
+    let confirmed = api.put(&path, Some(&ana), json!({"status": "confirmed"})).await;
+    assert_eq!(confirmed.status, StatusCode::OK, "{}", confirmed.body);
+    api.clock.set("2026-03-03T14:00:00Z".parse().unwrap());
+    let credentials = json!({"email": "ana@example.com", "password": "correct horse"});
+    let session = api.post("/api/auth/login", None, credentials).await;
+    let token = session.body["access_token"].as_str().unwrap();
+    let dodged = api.put(&path, Some(token), json!({"status": "cancelled"})).await;
+    dodged.is(409, "already-ended");
+    assert_eq!(dodged.body["ended_at"], "2026-03-03T14:00:00Z");
+}
+
+#[tokio::test]
 async fn what_nobody_answered_in_time_cannot_be_answered_later() {
     let api = Api::start().await;
     let (ana, shop) = api.shop("ana").await;

@@ -6,18 +6,20 @@
 //!
 //! A booking that waits for the provider and gets no answer expires: at its start, or when the policy's time to answer is
 //! over. One that took place is completed, or missed; which of the two can be set right for seven days. Neither gives its
-//! slot back. Notes that a side makes for itself are events too, and nobody else's.
+//! slot back, and from its end on nobody moves it or calls it off. Notes that a side makes for itself are events too, and
+//! nobody else's.
 //!
 //! A guest has no account (K18): somebody who left name and address, where the provider allows that, or whom the provider
 //! books for. They are a subject of their own, known by that one appointment, and manage it by the link that is mailed.
 //!
 //! The commands stand beside this file: `book`, `guest`, `reschedule`, `cancel`, `answer`, `expire`, `attend`, `note`. What they
-//! share is in `stands` (whose an appointment is) and `place` (whether a slot is free).
+//! share is in `stands` (whose an appointment is) and `place` (whether a slot is free). What happens is in `events`.
 
 mod answer;
 mod attend;
 mod book;
 mod cancel;
+mod events;
 mod expire;
 mod guest;
 mod note;
@@ -31,15 +33,16 @@ pub use self::answer::{ConfirmAppointment, DeclineAppointment};
 pub use self::attend::{CORRECTION_DAYS, CompleteAppointment, MarkNoShow};
 pub use self::book::{BookAppointment, BookForGuest};
 pub use self::cancel::CancelAppointment;
+pub use self::events::{AppointmentEvent, Client, Parties};
 pub use self::expire::ExpireAppointment;
 pub use self::guest::{EraseGuest, GUEST_LINK_DAYS, guest_link_ends};
-pub use self::note::NoteAppointment;
+pub use self::note::{NOTE_CHANGES, NoteAppointment};
 pub use self::place::ALTERNATIVES;
 pub use self::reschedule::RescheduleAppointment;
 pub use self::stands::AppointmentStands;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
 use crate::hours::{Confirmation, Zone};
-use crate::ids::{AccountId, AppointmentId, GuestId, ProviderId, SubjectId};
+use crate::ids::{AccountId, AppointmentId, ProviderId, SubjectId};
 use crate::locale::Locale;
 use crate::money::Money;
 use crate::personal::Personal;
@@ -78,6 +81,10 @@ pub struct PrivateNotes {
     pub client: Option<Personal<Note>>,
     /// The provider's.
     pub provider: Option<Personal<Note>>,
+    /// How often the client changed theirs.
+    pub client_changes: u8,
+    /// How often the provider did.
+    pub provider_changes: u8,
 }
 
 impl PrivateNotes {
@@ -86,6 +93,13 @@ impl PrivateNotes {
         match side {
             Side::Client => self.client.as_ref(),
             Side::Provider => self.provider.as_ref(),
+        }
+    }
+
+    const fn changes(&self, side: Side) -> u8 {
+        match side {
+            Side::Client => self.client_changes,
+            Side::Provider => self.provider_changes,
         }
     }
 }
@@ -227,7 +241,7 @@ pub enum AppointmentCommand {
         to: Span,
         /// Whether it waits for the provider again.
         confirmation: Confirmation,
-        /// Until when it waits, if not until it starts.
+        /// Until when it waits for the provider after a client's move, if not until it starts.
         answer_by: Option<Instant>,
     },
     /// Let it expire, if the provider's time to answer is over.
@@ -247,172 +261,6 @@ pub enum AppointmentCommand {
     EraseGuest,
 }
 
-/// What happened to an appointment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum AppointmentEvent {
-    /// It was booked.
-    AppointmentBooked {
-        /// What was agreed.
-        terms: Box<Terms>,
-        /// When it is.
-        slot: Span,
-        /// Pending, or confirmed at once by the provider's policy.
-        status: Status,
-        /// Where it is pending: when it expires unanswered, if before it starts.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        answer_by: Option<Instant>,
-        /// Who booked: the client, or the provider on a guest's behalf.
-        #[serde(default, skip_serializing_if = "Side::is_client")]
-        by: Side,
-    },
-    /// The provider said yes.
-    AppointmentConfirmed {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it is.
-        slot: Span,
-    },
-    /// The provider said no.
-    AppointmentDeclined {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it would have been.
-        slot: Span,
-        /// Why.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<Personal<Note>>,
-    },
-    /// It was called off.
-    AppointmentCancelled {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it would have been.
-        slot: Span,
-        /// Who called it off.
-        by: Side,
-        /// Why.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<Personal<Note>>,
-    },
-    /// It was moved.
-    AppointmentRescheduled {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it was.
-        from: Span,
-        /// When it is now.
-        to: Span,
-        /// Who moved it.
-        by: Side,
-        /// Where it stands now.
-        status: Status,
-        /// Where it is pending: when it expires unanswered, if before it starts.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        answer_by: Option<Instant>,
-    },
-    /// The provider did not answer in time.
-    AppointmentExpired {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it would have been.
-        slot: Span,
-    },
-    /// It took place.
-    AppointmentCompleted {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it was.
-        slot: Span,
-        /// Until when that can be set right.
-        correctable_until: Instant,
-    },
-    /// The client did not come.
-    AppointmentMissed {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it was.
-        slot: Span,
-        /// Until when that can be set right.
-        correctable_until: Instant,
-    },
-    /// One side noted something for itself alone: only that side may see it.
-    AppointmentNoted {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it is.
-        slot: Span,
-        /// Whose notes.
-        by: Side,
-        /// What they are now.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        notes: Option<Personal<Note>>,
-    },
-    /// The guest whose appointment it is was erased: their data key is gone with this event.
-    GuestErased {
-        /// Whose appointment.
-        parties: Parties,
-        /// When it is, or would have been.
-        slot: Span,
-    },
-}
-
-/// Whom an appointment concerns: what every reader of its events needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parties {
-    /// With whom.
-    pub provider: ProviderId,
-    /// Whose shop that is.
-    pub provider_account: AccountId,
-    /// Who booked, or was booked for.
-    pub client: Client,
-}
-
-/// Whose appointment it is besides the provider's: an account's, or a guest's (K18). An account is written as its bare id,
-/// as before there were guests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Client {
-    /// Somebody with an account.
-    Account(AccountId),
-    /// Somebody without one, known by this one appointment.
-    Guest {
-        /// Who.
-        guest: GuestId,
-    },
-}
-
-impl Client {
-    /// The account, if it is one.
-    pub const fn account(self) -> Option<AccountId> {
-        match self {
-            Self::Account(account) => Some(account),
-            Self::Guest { .. } => None,
-        }
-    }
-
-    /// The guest, if it is one.
-    pub const fn guest(self) -> Option<GuestId> {
-        match self {
-            Self::Account(_) => None,
-            Self::Guest { guest } => Some(guest),
-        }
-    }
-
-    /// Whose personal data theirs is.
-    pub fn subject(self) -> SubjectId {
-        match self {
-            Self::Account(account) => account.into(),
-            Self::Guest { guest } => guest.into(),
-        }
-    }
-}
-
-impl From<AccountId> for Client {
-    fn from(account: AccountId) -> Self {
-        Self::Account(account)
-    }
-}
-
 aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
     AppointmentBooked = "2",
     AppointmentConfirmed = "1",
@@ -425,13 +273,6 @@ aggregate!(Appointment(AppointmentId), AppointmentCommand => AppointmentEvent {
     AppointmentNoted = "1",
     GuestErased = "1",
 });
-
-impl Parties {
-    /// Whether an account is one of them.
-    pub fn include(&self, account: AccountId) -> bool {
-        self.client == Client::Account(account) || self.provider_account == account
-    }
-}
 
 impl Terms {
     /// Whose data it is what a side writes.
@@ -480,50 +321,16 @@ impl Booking {
 
     fn live(&self, wanted: &'static str, now: Instant) -> Result<(), Refusal> {
         let status = self.status_at(now);
-        if status.is_live() { Ok(()) } else { Err(wrong(status, wanted)) }
+        if !status.is_live() {
+            return Err(wrong(status, wanted));
+        }
+        // From its end on it is only said whether the client came.
+        if now >= self.slot.end { Err(Refusal::Ended { at: self.slot.end }) } else { Ok(()) }
     }
 }
 
 const fn wrong(status: Status, wanted: &'static str) -> Refusal {
     Refusal::WrongStatus { status: status.as_str(), wanted }
-}
-
-impl AppointmentEvent {
-    /// Whom it concerns.
-    pub fn parties(&self) -> Parties {
-        match self {
-            Self::AppointmentBooked { terms, .. } => terms.parties(),
-            Self::AppointmentConfirmed { parties, .. }
-            | Self::AppointmentDeclined { parties, .. }
-            | Self::AppointmentCancelled { parties, .. }
-            | Self::AppointmentRescheduled { parties, .. }
-            | Self::AppointmentExpired { parties, .. }
-            | Self::AppointmentCompleted { parties, .. }
-            | Self::AppointmentMissed { parties, .. }
-            | Self::AppointmentNoted { parties, .. }
-            | Self::GuestErased { parties, .. } => *parties,
-        }
-    }
-
-    /// When the appointment expires if the provider does not answer, where it waits for that from this event on.
-    pub fn unanswered_until(&self) -> Option<Instant> {
-        match self {
-            Self::AppointmentBooked { slot, status: Status::Pending, answer_by, .. }
-            | Self::AppointmentRescheduled {
-                to: slot, status: Status::Pending, answer_by, ..
-            } => Some(answer_by.unwrap_or(slot.start)),
-            Self::AppointmentBooked { .. }
-            | Self::AppointmentRescheduled { .. }
-            | Self::AppointmentConfirmed { .. }
-            | Self::AppointmentDeclined { .. }
-            | Self::AppointmentCancelled { .. }
-            | Self::AppointmentExpired { .. }
-            | Self::AppointmentCompleted { .. }
-            | Self::AppointmentMissed { .. }
-            | Self::AppointmentNoted { .. }
-            | Self::GuestErased { .. } => None,
-        }
-    }
 }
 
 impl Appointment {
@@ -586,10 +393,13 @@ impl Aggregate for Appointment {
                     return Ok(Vec::new());
                 }
                 // Whoever moves it has agreed to the new time; a client's move waits for the provider
-                // again where bookings do.
-                let status = match by {
-                    Side::Provider => booking.status,
-                    Side::Client => first_status(confirmation),
+                // again where bookings do. The provider's own move does not give them longer to answer.
+                let (status, answer_by) = match by {
+                    Side::Provider => {
+                        let until = booking.unanswered_until().filter(|until| *until < to.start);
+                        (booking.status, until)
+                    }
+                    Side::Client => (first_status(confirmation), answer_by),
                 };
                 vec![AppointmentEvent::AppointmentRescheduled {
                     parties,
@@ -619,6 +429,11 @@ impl Aggregate for Appointment {
             AppointmentCommand::Note { by, notes } => {
                 if booking.private_notes.of(by) == notes.as_ref() {
                     return Ok(Vec::new());
+                }
+                // To take them away is always possible.
+                if notes.is_some() && booking.private_notes.changes(by) >= NOTE_CHANGES {
+                    let limit = usize::from(NOTE_CHANGES);
+                    return Err(Refusal::LimitReached { what: "changes of notes", limit });
                 }
                 vec![AppointmentEvent::AppointmentNoted { parties, slot, by, notes }]
             }
@@ -668,10 +483,15 @@ impl Aggregate for Appointment {
                 booking.status = Status::NoShow;
                 booking.correctable_until = Some(*correctable_until);
             }
-            AppointmentEvent::AppointmentNoted { by, notes, .. } => match by {
-                Side::Client => booking.private_notes.client.clone_from(notes),
-                Side::Provider => booking.private_notes.provider.clone_from(notes),
-            },
+            AppointmentEvent::AppointmentNoted { by, notes, .. } => {
+                let private = &mut booking.private_notes;
+                let (stands, changes) = match by {
+                    Side::Client => (&mut private.client, &mut private.client_changes),
+                    Side::Provider => (&mut private.provider, &mut private.provider_changes),
+                };
+                stands.clone_from(notes);
+                *changes = changes.saturating_add(1);
+            }
             AppointmentEvent::GuestErased { .. } => {
                 booking.terms.contact = Personal::Erased(booking.terms.client.subject());
                 booking.terms.client_notes = None;

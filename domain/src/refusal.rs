@@ -102,6 +102,12 @@ pub enum Refusal {
         /// From when on it can.
         from: Instant,
     },
+    /// The appointment's end has passed: it is not moved or called off any more.
+    #[error("it ended at {at}")]
+    Ended {
+        /// When.
+        at: Instant,
+    },
     /// It was said whether the client came, and the time to set that right is over.
     #[error("it could be set right until {until}")]
     CorrectionOver {

@@ -172,6 +172,10 @@ kinds! {
     NotYet = "not-yet", CONFLICT,
         "Ainda não" / "Not yet",
         "Isto só pode ser dito depois do início ou do fim do agendamento." / "This can only be said once the appointment has begun, or ended.";
+    /// The appointment's end has passed.
+    AlreadyEnded = "already-ended", CONFLICT,
+        "Já terminou" / "Already ended",
+        "O agendamento já terminou: o prestador informa se o cliente veio." / "The appointment has ended: the provider says whether the client came.";
     /// The time to set right whether the client came is over.
     CorrectionOver = "correction-over", CONFLICT,
         "Prazo de correção encerrado" / "Too late to set it right",
@@ -535,6 +539,7 @@ impl From<Refusal> for Problem {
                 ))
                 .with("window_minutes", window_minutes),
             Refusal::NotYet { from } => Self::from(Kind::NotYet).with("from", rfc3339(from)),
+            Refusal::Ended { at } => Self::from(Kind::AlreadyEnded).with("ended_at", rfc3339(at)),
             Refusal::CorrectionOver { until } => {
                 Self::from(Kind::CorrectionOver).with("until", rfc3339(until))
             }
@@ -573,6 +578,7 @@ fn plural_pt(what: &str) -> &str {
         "services" => "serviços",
         "overrides" => "dias alterados",
         "sockets" => "conexões abertas",
+        "changes of notes" => "alterações das anotações",
         other => other,
     }
 }

@@ -7,7 +7,6 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use domain::Instant;
-use domain::appointment::Side;
 use domain::ids::{AccountId, SessionId};
 use domain::position::PositionToken;
 use domain::provider::Provider;
@@ -205,8 +204,8 @@ async fn put_together(
         account: body,
         sessions: sessions.into_iter().map(Into::into).collect(),
         shop,
-        appointments_as_client: seen_by(state, Side::Client, appointments_as_client).await?,
-        appointments_as_provider: seen_by(state, Side::Provider, appointments_as_provider).await?,
+        appointments_as_client: seen_by(state, account, appointments_as_client).await?,
+        appointments_as_provider: seen_by(state, account, appointments_as_provider).await?,
         notifications: notifications.iter().map(Into::into).collect(),
         audit_trail: audit_trail.into_iter().map(Into::into).collect(),
     })

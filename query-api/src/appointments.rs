@@ -1,5 +1,7 @@
 //! Appointments: one, one's own, a provider's day.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::Instant;
@@ -70,7 +72,8 @@ pub struct AppointmentBody {
     /// When it was booked.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     created_at: Instant,
-    /// When it last changed.
+    /// When it last changed. What a side noted for itself does not count; the `ETag`, which follows every event of the
+    /// appointment, does change with it.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     updated_at: Instant,
 }
@@ -113,16 +116,20 @@ impl From<AppointmentRow> for AppointmentBody {
     }
 }
 
-/// The appointments as one side sees them, with what it noted for itself. That the reader is on that side of all of them the
-/// caller knows.
+/// The appointments as an account sees them: of each, with what its own side noted, whichever that is. That it may see them
+/// the caller knows.
 pub(crate) async fn seen_by(
     state: &QueryState,
-    side: Side,
+    reader: AccountId,
     rows: Vec<AppointmentRow>,
 ) -> Result<Vec<AppointmentBody>, Problem> {
-    let ids: Vec<AppointmentId> = rows.iter().map(|row| row.id).collect();
-    let notes = appointment_notes::of_side(state.log.pool(), &ids, side).await;
-    let mut notes = notes.map_err(table_problem)?;
+    let mut notes = HashMap::new();
+    for side in [Side::Client, Side::Provider] {
+        let on_it = rows.iter().filter(|row| rules::side_of(row, reader) == Some(side));
+        let ids: Vec<AppointmentId> = on_it.map(|row| row.id).collect();
+        let noted = appointment_notes::of_side(state.log.pool(), &ids, side).await;
+        notes.extend(noted.map_err(table_problem)?);
+    }
     let body = |row: AppointmentRow| {
         let own_notes = notes.remove(&row.id).map(Into::into);
         AppointmentBody { own_notes, ..row.into() }
@@ -182,9 +189,9 @@ pub async fn appointment(
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
     let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
-    let side = rules::appointment(&actor, &row)?;
+    let reader = rules::appointment(&actor, &row)?;
     let version = row.stamp.version;
-    let body = seen_by(&state, side, vec![row]).await?.pop();
+    let body = seen_by(&state, reader, vec![row]).await?.pop();
     Ok((Tag(version), Json(body)).into_response())
 }
 
@@ -295,7 +302,7 @@ pub async fn own_appointments(
         read_models::appointments::of_party(pool, party, period, &statuses, now, cursor, limit)
             .await;
     let page = page.map_err(table_problem)?;
-    let items = seen_by(&state, side, page.items).await?;
+    let items = seen_by(&state, account, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 
@@ -351,9 +358,9 @@ pub async fn provider_day(
     state.tables_after(&after).await?;
     let provider = read_models::providers::by_id(state.log.pool(), id).await;
     let provider = provider.map_err(table_problem)?.ok_or(Kind::NotFound)?;
-    rules::provider_day(&actor, provider.account)?;
+    let reader = rules::provider_day(&actor, provider.account)?;
     let page =
         state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
-    let items = seen_by(&state, Side::Provider, page.items).await?;
+    let items = seen_by(&state, reader, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }).into_response())
 }

@@ -57,7 +57,13 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
-/// The side an account is on, if it is a party.
+/// One appointment; says who of its parties the reader is.
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if side_of(row, account).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
+}
+
+/// The side of an appointment that an account is on, if it is a party: whose notes it sees.
 pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> {
     if row.client == Client::Account(account) {
         Some(Side::Client)
@@ -66,11 +72,6 @@ pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> 
     } else {
         None
     }
-}
-
-/// One appointment; says on which side of it the reader is.
-pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<Side, Problem> {
-    side_of(row, own(actor)?).ok_or_else(|| Kind::NotFound.into())
 }
 
 /// A guest's own appointment: the one their link is for, until some time after its end, and not once they were erased.
@@ -97,9 +98,10 @@ pub(crate) fn history(actor: &Actor, row: &AppointmentRow) -> Result<Reader, Pro
     }
 }
 
-/// A provider's appointments of a day, or of more.
-pub(crate) fn provider_day(actor: &Actor, owner: AccountId) -> Result<(), Problem> {
-    if owner == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+/// A provider's appointments of a day, or of more; says who the provider is.
+pub(crate) fn provider_day(actor: &Actor, owner: AccountId) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if owner == account { Ok(account) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// The audit trail.

@@ -34,7 +34,7 @@ macro_rules! select {
             "SELECT id, partition, position, version, provider_id, provider_account_id, client_id, \
              service_id, service_name, starts_at, ends_at, zone, status, price_minor, \
              price_currency, contact_name, contact_email, contact_phone, client_notes, \
-             status_reason, reason_by, guest_id, created_at, updated_at FROM appointments ",
+             status_reason, reason_by, guest_id, answer_by, created_at, updated_at FROM appointments ",
             $($rest),+
         )
     };
@@ -79,6 +79,9 @@ pub struct AppointmentRow {
     /// Who wrote that.
     #[serde(default)]
     pub reason_by: Option<SubjectId>,
+    /// When it expires unanswered while it is pending; `None` is at its start.
+    #[serde(default)]
+    pub answer_by: Option<Instant>,
     /// The events behind it.
     pub stamp: RowStamp,
 }
@@ -110,9 +113,11 @@ pub enum AppointmentChange {
         to: Span,
         /// Where it stands now.
         status: Status,
+        /// When it expires unanswered, if before it starts.
+        answer_by: Option<Instant>,
     },
-    /// Something happened that the row does not show.
-    Touched,
+    /// One side noted something for itself: the row shows nothing of it but the version of the stream.
+    Noted,
     /// The guest whose appointment it is was erased.
     GuestErased,
 }
@@ -120,7 +125,7 @@ pub enum AppointmentChange {
 impl From<&AppointmentEvent> for AppointmentChange {
     fn from(event: &AppointmentEvent) -> Self {
         match event {
-            AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by: _, by: _ } => {
+            AppointmentEvent::AppointmentBooked { terms, slot, status, answer_by, by: _ } => {
                 Self::Booked(Box::new(NewAppointment {
                     provider: terms.provider,
                     provider_account: terms.provider_account,
@@ -133,6 +138,7 @@ impl From<&AppointmentEvent> for AppointmentChange {
                     price: terms.price,
                     contact: terms.contact.known().cloned(),
                     client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
+                    answer_by: *answer_by,
                 }))
             }
             AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
@@ -150,8 +156,8 @@ impl From<&AppointmentEvent> for AppointmentChange {
                 to,
                 by: _,
                 status,
-                answer_by: _,
-            } => Self::Rescheduled { to: *to, status: *status },
+                answer_by,
+            } => Self::Rescheduled { to: *to, status: *status, answer_by: *answer_by },
             AppointmentEvent::AppointmentExpired { parties: _, slot: _ } => {
                 Self::status(Status::Expired, None)
             }
@@ -164,7 +170,7 @@ impl From<&AppointmentEvent> for AppointmentChange {
                 Self::status(Status::NoShow, None)
             }
             AppointmentEvent::AppointmentNoted { parties: _, slot: _, by: _, notes: _ } => {
-                Self::Touched
+                Self::Noted
             }
             AppointmentEvent::GuestErased { parties: _, slot: _ } => Self::GuestErased,
         }
@@ -206,6 +212,8 @@ pub struct NewAppointment {
     pub contact: Option<Contact>,
     /// What the client wrote.
     pub client_notes: Option<Note>,
+    /// When it expires unanswered, if before it starts.
+    pub answer_by: Option<Instant>,
 }
 
 impl NewAppointment {
@@ -222,6 +230,7 @@ impl NewAppointment {
             price,
             contact,
             client_notes,
+            answer_by,
         } = self;
         AppointmentRow {
             id,
@@ -238,6 +247,7 @@ impl NewAppointment {
             client_notes,
             status_reason: None,
             reason_by: None,
+            answer_by,
             stamp,
         }
     }
@@ -257,6 +267,10 @@ impl Table for Appointments {
         matches!(change, AppointmentChange::Booked(_))
     }
 
+    fn is_shown(change: &AppointmentChange) -> bool {
+        !matches!(change, AppointmentChange::Noted)
+    }
+
     fn begin(
         id: AppointmentId,
         stamp: RowStamp,
@@ -266,7 +280,7 @@ impl Table for Appointments {
             AppointmentChange::Booked(new) => Some(new.into_row(id, stamp)),
             AppointmentChange::StatusChanged { .. }
             | AppointmentChange::Rescheduled { .. }
-            | AppointmentChange::Touched
+            | AppointmentChange::Noted
             | AppointmentChange::GuestErased => None,
         }
     }
@@ -279,11 +293,12 @@ impl Table for Appointments {
                 row.reason_by = reason_by.filter(|_| reason.is_some());
                 row.status_reason = reason;
             }
-            AppointmentChange::Rescheduled { to, status } => {
+            AppointmentChange::Rescheduled { to, status, answer_by } => {
                 row.slot = to;
                 row.status = status;
+                row.answer_by = answer_by;
             }
-            AppointmentChange::Touched => {}
+            AppointmentChange::Noted => {}
             AppointmentChange::GuestErased => {
                 row.contact = None;
                 row.client_notes = None;
@@ -330,12 +345,13 @@ impl Table for Appointments {
                  provider_account_id, client_id, service_id, service_name, starts_at, ends_at, zone,
                  local_start, status, price_minor, price_currency, contact_name, contact_email,
                  contact_phone, client_notes, status_reason, created_at, updated_at, reason_by,
-                 guest_id)
+                 guest_id, answer_by)
              SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
                  $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::timestamptz[],
                  $11::timestamptz[], $12::text[], $13::timestamp[], $14::text[], $15::bigint[],
                  $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
-                 $22::timestamptz[], $23::timestamptz[], $24::uuid[], $25::uuid[])
+                 $22::timestamptz[], $23::timestamptz[], $24::uuid[], $25::uuid[],
+                 $26::timestamptz[])
              ON CONFLICT (id) DO UPDATE SET
                  partition = excluded.partition, position = excluded.position,
                  version = excluded.version, provider_id = excluded.provider_id,
@@ -349,7 +365,7 @@ impl Table for Appointments {
                  contact_phone = excluded.contact_phone, client_notes = excluded.client_notes,
                  status_reason = excluded.status_reason, created_at = excluded.created_at,
                  updated_at = excluded.updated_at, reason_by = excluded.reason_by,
-                 guest_id = excluded.guest_id
+                 guest_id = excluded.guest_id, answer_by = excluded.answer_by
              WHERE t.position < excluded.position",
         )
         .bind(ids(|row| row.id.uuid()))
@@ -381,6 +397,7 @@ impl Table for Appointments {
         .bind(stamps.updated_at)
         .bind(rows.iter().map(|row| row.reason_by.map(SubjectId::uuid)).collect::<Vec<_>>())
         .bind(client(|client| client.guest().map(GuestId::uuid)))
+        .bind(rows.iter().map(|row| row.answer_by).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map_err(database(TABLE))?;
@@ -572,6 +589,31 @@ pub async fn standing_of_party(
     rows.into_iter().map(|id| Columns(TABLE).id("id", id)).collect()
 }
 
+/// Pending appointments whose time to answer is over, with when that was, oldest first: some of those after the last that
+/// was given. The table only points: whether one expires the log decides.
+pub async fn unanswered(
+    pool: &PgPool,
+    now: Instant,
+    after: Option<(Instant, AppointmentId)>,
+    limit: i64,
+) -> Result<Vec<(Instant, AppointmentId)>, TableError> {
+    let rows: Vec<(Instant, Uuid)> = sqlx::query_as(
+        "SELECT coalesce(answer_by, starts_at), id FROM appointments
+         WHERE status = 'pending' AND coalesce(answer_by, starts_at) <= $1
+           AND (coalesce(answer_by, starts_at), id)
+               > (COALESCE($2::timestamptz, '-infinity'), COALESCE($3::uuid, '00000000-0000-0000-0000-000000000000'))
+         ORDER BY coalesce(answer_by, starts_at), id LIMIT $4",
+    )
+    .bind(now)
+    .bind(after.map(|(due, _)| due))
+    .bind(after.map(|(_, id)| id.uuid()))
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(database(TABLE))?;
+    rows.into_iter().map(|(due, id)| Ok((due, Columns(TABLE).id("id", id)?))).collect()
+}
+
 /// All of a provider's appointments, whatever their status, the latest first.
 pub async fn all_of_provider(
     pool: &PgPool,
@@ -678,6 +720,7 @@ pub(crate) struct Raw {
     status_reason: Option<String>,
     reason_by: Option<Uuid>,
     guest_id: Option<Uuid>,
+    answer_by: Option<Instant>,
     #[sqlx(flatten)]
     stamp: RawStamp,
 }
@@ -709,6 +752,7 @@ impl TryFrom<Raw> for AppointmentRow {
             status_reason,
             reason_by,
             guest_id,
+            answer_by,
             stamp,
         } = raw;
         let columns = Columns(TABLE);
@@ -735,6 +779,7 @@ impl TryFrom<Raw> for AppointmentRow {
             client_notes: columns.optional("client_notes", client_notes)?,
             status_reason: columns.optional("status_reason", status_reason)?,
             reason_by: reason_by.map(|id| columns.id("reason_by", id)).transpose()?,
+            answer_by,
             stamp: columns.stamp(stamp)?,
         })
     }

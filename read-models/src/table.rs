@@ -79,7 +79,7 @@ pub struct RowStamp {
     pub version: Version,
     /// When its first event was recorded.
     pub created_at: Instant,
-    /// When its last was.
+    /// When the last that it shows was.
     pub updated_at: Instant,
 }
 
@@ -94,10 +94,12 @@ impl RowStamp {
         }
     }
 
-    fn raise(&mut self, stamp: &Stamp) {
+    fn raise(&mut self, stamp: &Stamp, shown: bool) {
         self.at = stamp.at;
         self.version = stamp.version;
-        self.updated_at = stamp.recorded_at;
+        if shown {
+            self.updated_at = stamp.recorded_at;
+        }
     }
 }
 
@@ -123,6 +125,11 @@ pub trait Table: Sized + Send + 'static {
 
     /// Whether a change begins a row.
     fn begins(change: &Self::Change) -> bool;
+
+    /// Whether a row shows a change, so that it says when it was; its version follows the stream in any case.
+    fn is_shown(_: &Self::Change) -> bool {
+        true
+    }
 
     /// Changes a row. A change that begins one replaces it.
     fn change(row: &mut Self::Row, change: Self::Change);
@@ -152,8 +159,9 @@ pub fn apply<T: Table>(
         Some(row) => {
             let later = stamp.at.number > T::stamp(row).at.number;
             if later {
+                let shown = T::is_shown(&change);
                 T::change(row, change);
-                T::stamp(row).raise(&stamp);
+                T::stamp(row).raise(&stamp, shown);
             }
             Ok(later)
         }

@@ -342,7 +342,11 @@ async fn an_appointment_follows_its_events() {
             (
                 which,
                 stamp(2, 2),
-                AppointmentChange::Rescheduled { to: moved, status: Status::Confirmed },
+                AppointmentChange::Rescheduled {
+                    to: moved,
+                    status: Status::Confirmed,
+                    answer_by: None,
+                },
             ),
             (id(10), stamp(3, 1), booked("2026-03-12T13:00:00Z")),
             (which, stamp(4, 3), cancelled),
@@ -363,6 +367,56 @@ async fn an_appointment_follows_its_events() {
         assert_eq!(local.to_string(), "2026-03-11 11:00:00");
         let json = serde_json::to_string(&after.id).unwrap();
         assert_eq!(json, format!("\"{which}\""));
+
+        // What one side notes for itself, the row does not tell the other; the version is the stream's.
+        let noted = vec![(which, stamp(5, 4), AppointmentChange::Noted)];
+        assert_eq!(flush::<appointments::Appointments>(&pool, noted).await.unwrap(), 1);
+        let noted = appointments::by_id(&pool, which).await.unwrap().unwrap();
+        assert_eq!((noted.stamp.version, noted.stamp.updated_at), (4, after.stamp.updated_at));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pending_appointments_whose_time_to_answer_is_over_are_found_oldest_first_in_pages() {
+    with_database(|pool| async move {
+        let by = |text: &str| Some(at(text));
+        let new = |start: &str, answer_by| {
+            let new = appointments::NewAppointment { answer_by, ..appointment(start) };
+            AppointmentChange::Booked(Box::new(new))
+        };
+        let moved = AppointmentChange::Rescheduled {
+            to: span("2026-03-20T13:00:00Z", 60),
+            status: Status::Pending,
+            answer_by: by("2026-03-09T08:00:00Z"),
+        };
+        let confirmed = AppointmentChange::StatusChanged {
+            status: Status::Confirmed,
+            reason: None,
+            reason_by: None,
+        };
+        let changes = vec![
+            (id(1), stamp(1, 1), new("2026-03-10T12:00:00Z", None)),
+            (id(2), stamp(2, 1), new("2026-03-10T12:00:01Z", None)),
+            (id(3), stamp(3, 1), new("2026-03-30T12:00:00Z", by("2026-03-09T12:00:00Z"))),
+            (id(4), stamp(4, 1), new("2026-03-09T12:00:00Z", None)),
+            (id(5), stamp(5, 1), new("2026-03-08T12:00:00Z", None)),
+            (id(5), stamp(6, 2), confirmed),
+            (id(6), stamp(7, 1), new("2026-03-20T12:00:00Z", by("2026-03-19T12:00:00Z"))),
+            (id(7), stamp(8, 1), new("2026-03-08T12:00:00Z", None)),
+            (id(7), stamp(9, 2), moved),
+        ];
+        flush::<appointments::Appointments>(&pool, changes).await.unwrap();
+        let (now, mut after, mut found) = (at("2026-03-10T12:00:00Z"), None, Vec::new());
+        loop {
+            let page = appointments::unanswered(&pool, now, after, 2).await.unwrap();
+            found.extend(page.iter().map(|(_, id)| *id));
+            after = page.last().copied();
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [7, 3, 4, 1].map(id::<AppointmentId>));
     })
     .await;
 }

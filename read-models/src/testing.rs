@@ -130,5 +130,6 @@ pub(crate) fn appointment(start: &str) -> NewAppointment {
             phone: Some("+55 11 99999-0000".parse().expect("a number")),
         }),
         client_notes: Some("two\nlines".parse().expect("a note")),
+        answer_by: None,
     }
 }

@@ -1,7 +1,7 @@
 //! A booking that the provider did not answer in time gives its slot back.
 //!
-//! A job that `AppointmentBooked` orders runs the command when the time has come. An answer, a cancellation or a move that
-//! came first has made it nobody's business: then nothing happens, and a move has ordered another job.
+//! A worker looks every few seconds for those whose time has come and runs the command for each. An answer, a cancellation or
+//! a move that came first has made it nobody's business: then nothing happens.
 
 use super::stands::{AppointmentStands, end};
 use super::{Appointment, AppointmentCommand, Status};

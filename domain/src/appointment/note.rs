@@ -7,6 +7,9 @@ use crate::ids::AppointmentId;
 use crate::personal::Personal;
 use crate::text::Note;
 
+/// How often each side may change its notes of an appointment: their history is kept.
+pub const NOTE_CHANGES: u8 = 100;
+
 /// Note something for one's own side alone, in place of what was noted before; at any time.
 #[derive(Debug, Clone)]
 pub struct NoteAppointment {

@@ -5,8 +5,8 @@ use domain::actor::Actor;
 use domain::aggregate::StreamId;
 use domain::appointment::{
     Appointment, AppointmentEvent, AppointmentStands, CancelAppointment, CompleteAppointment,
-    ConfirmAppointment, DeclineAppointment, ExpireAppointment, MarkNoShow, NoteAppointment,
-    RescheduleAppointment, Side, Status,
+    ConfirmAppointment, DeclineAppointment, ExpireAppointment, MarkNoShow, NOTE_CHANGES,
+    NoteAppointment, RescheduleAppointment, Side, Status,
 };
 use domain::command::Command;
 use domain::event::Event;
@@ -104,11 +104,7 @@ fn what_the_provider_has_not_answered_expires_at_its_start_and_frees_its_slot() 
 
 #[test]
 fn a_provider_who_promises_an_answer_has_that_long_but_never_beyond_the_start() {
-    let due = |scene: &Scene| {
-        let history = scene.world.history(StreamId::of::<Appointment>(scene.id));
-        let Some(Event::Appointment(last)) = history.last() else { panic!("{history:?}") };
-        last.unanswered_until()
-    };
+    let due = |scene: &Scene| scene.world.appointment(scene.id).unanswered_until();
     let mut promised = scene(answers_within(60));
     assert_eq!(due(&promised), Some(instant("2026-03-02T11:00:00Z")));
     promised.at("2026-03-02T11:00:00Z").expire();
@@ -123,8 +119,34 @@ fn a_provider_who_promises_an_answer_has_that_long_but_never_beyond_the_start() 
     let start = instant("2026-03-03T15:00:00Z");
     moved.client(&RescheduleAppointment { appointment: moved.id, start }).unwrap();
     assert_eq!(due(&moved), Some(instant("2026-03-02T11:30:00Z")));
-    assert!(moved.at("2026-03-02T11:00:00Z").expire().events.is_empty(), "the first job");
-    assert_eq!(moved.at("2026-03-02T11:30:00Z").expire().events.len(), 2, "the second");
+    assert!(moved.at("2026-03-02T11:00:00Z").expire().events.is_empty(), "as it was");
+    assert_eq!(moved.at("2026-03-02T11:30:00Z").expire().events.len(), 2, "as it is");
+}
+
+#[test]
+fn a_providers_own_move_gives_them_no_longer_to_answer() {
+    let due = |scene: &Scene| scene.world.appointment(scene.id).unanswered_until();
+    for (open, until) in
+        [(answers_within(60), "2026-03-02T11:00:00Z"), (classic(), "2026-03-03T13:00:00Z")]
+    {
+        let mut scene = scene(open);
+        let old = Some(instant(until));
+        assert_eq!(due(&scene), old);
+        scene.at("2026-03-02T10:30:00Z");
+        for start in ["2026-03-04T13:00:00Z", "2026-03-05T13:00:00Z"] {
+            let start = instant(start);
+            scene.owner(&RescheduleAppointment { appointment: scene.id, start }).unwrap();
+            assert_eq!((scene.status(), due(&scene)), (Status::Pending, old));
+        }
+        assert_eq!(scene.at(until).expire().names(), ["AppointmentExpired", "SlotFreed"]);
+    }
+
+    // Never beyond its start.
+    let mut earlier = scene(answers_within(28 * 60));
+    assert_eq!(due(&earlier), Some(instant("2026-03-03T13:00:00Z")));
+    let start = instant("2026-03-03T12:00:00Z");
+    earlier.owner(&RescheduleAppointment { appointment: earlier.id, start }).unwrap();
+    assert_eq!(due(&earlier), Some(start));
 }
 
 #[test]
@@ -227,6 +249,27 @@ fn only_the_provider_of_a_confirmed_appointment_says_whether_the_client_came() {
     assert_eq!(pending.complete().unwrap_err(), wrong("expired", "completed"));
 }
 
+#[test]
+fn from_its_end_on_nobody_moves_a_confirmed_appointment_or_calls_it_off() {
+    let mut scene = confirmed();
+    let (id, start) = (scene.id, instant("2026-03-04T13:00:00Z"));
+    let cancel = CancelAppointment { appointment: id, reason: None };
+    let again = RescheduleAppointment { appointment: id, start };
+    let at = instant("2026-03-03T14:00:00Z");
+    for now in ["2026-03-03T14:00:00Z", "2026-03-09T14:00:00Z"] {
+        scene.at(now);
+        assert_eq!(scene.owner(&cancel).unwrap_err(), Refusal::Ended { at });
+        assert_eq!(scene.owner(&again).unwrap_err(), Refusal::Ended { at });
+        assert_eq!(scene.client(&again).unwrap_err(), Refusal::Ended { at });
+    }
+    assert_eq!((scene.status(), scene.taken()), (Status::Confirmed, 1));
+    assert_eq!(scene.miss().unwrap().outcome.status, Status::NoShow);
+
+    // Until then the provider may.
+    let mut scene = confirmed();
+    assert_eq!(scene.at("2026-03-03T13:59:59Z").owner(&cancel).unwrap().events.len(), 2);
+}
+
 // ── Notes ───────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
@@ -261,4 +304,24 @@ fn each_side_notes_for_itself_and_the_notes_are_its_own_data() {
         &scene.world.history(StreamId::of::<Appointment>(id))[1],
         Event::Appointment(AppointmentEvent::AppointmentNoted { by: Side::Provider, .. })
     ));
+}
+
+#[test]
+fn each_side_changes_its_notes_a_hundred_times_and_can_always_take_them_away() {
+    let mut scene = scene(classic());
+    let id = scene.id;
+    let note = |text: Option<String>| NoteAppointment {
+        appointment: id,
+        notes: text.map(|text| text.parse::<Note>().unwrap()),
+    };
+    for n in 0..NOTE_CHANGES {
+        scene.owner(&note(Some(n.to_string()))).unwrap();
+    }
+    let full = Refusal::LimitReached { what: "changes of notes", limit: 100 };
+    assert_eq!(scene.owner(&note(Some("more".to_owned()))).unwrap_err(), full);
+    assert!(scene.owner(&note(Some("99".to_owned()))).unwrap().events.is_empty(), "it is so");
+    assert_eq!(scene.owner(&note(None)).unwrap().names(), ["AppointmentNoted"]);
+    assert!(scene.owner(&note(None)).unwrap().events.is_empty());
+    assert_eq!(scene.owner(&note(Some("more".to_owned()))).unwrap_err(), full);
+    assert_eq!(scene.client(&note(Some("mine".to_owned()))).unwrap().events.len(), 1);
 }

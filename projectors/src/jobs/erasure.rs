@@ -183,8 +183,11 @@ impl Eraser {
                 let command = CancelAppointment { appointment, reason: None };
                 let origin = Origin::of(ACTOR, Uuid::new_v4().simple().to_string());
                 match self.executor.execute(command, origin).await {
-                    // It was called off or declined in the meantime.
-                    Ok(_) | Err(ExecuteError::Refused(Refusal::WrongStatus { .. })) => {}
+                    // It was called off or declined in the meantime, or has taken place.
+                    Ok(_)
+                    | Err(ExecuteError::Refused(
+                        Refusal::WrongStatus { .. } | Refusal::Ended { .. },
+                    )) => {}
                     Err(error) => return Err(EraseError::Cancel(error)),
                 }
                 if began.elapsed() > CANCEL_FOR {

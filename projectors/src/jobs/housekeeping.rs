@@ -61,7 +61,7 @@ async fn chore(name: &str, chore: impl Future<Output = Result<(), ChoreError>>) 
 }
 
 async fn count(log: &EventLog) -> Result<(), ChoreError> {
-    // Those that let bookings expire wait for days, as they should.
+    // Those whose time has not come are not waited for.
     let waiting = super::due(log.pool(), log.clock().now()).await?;
     let (_, dead) = super::counts(log.pool()).await?;
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use self::guests::GuestNews;
 
 pub mod erasure;
+pub mod expiry;
 pub mod guests;
 mod housekeeping;
 pub mod photos;
@@ -80,13 +81,6 @@ pub enum Task {
         account: AccountId,
         /// Which.
         photo: PhotoId,
-    },
-    /// Let a booking expire, if the provider has not answered it by then.
-    ExpireAppointment {
-        /// Which.
-        appointment: AppointmentId,
-        /// When the time to answer is over.
-        due: Instant,
     },
     /// Tell a guest what became of their appointment, with the link that manages it.
     GuestMail {
@@ -414,24 +408,6 @@ fn backoff(attempt: u32, jitter: f64) -> TimeDelta {
 }
 
 impl Task {
-    /// When it is to be done, if not at once.
-    pub(crate) const fn due(&self) -> Option<Instant> {
-        match self {
-            Self::ExpireAppointment { due, .. } => Some(*due),
-            Self::ConfirmEmailMail { .. }
-            | Self::RegistrationAttemptMail { .. }
-            | Self::ConfirmNewEmailMail { .. }
-            | Self::EmailChangedMail { .. }
-            | Self::ResetPasswordMail { .. }
-            | Self::PasswordChangedMail { .. }
-            | Self::AccountDeactivatedMail { .. }
-            | Self::DeletePhoto { .. }
-            | Self::GuestMail { .. }
-            | Self::PurgeGuest { .. }
-            | Self::PurgeAccount { .. } => None,
-        }
-    }
-
     fn columns(&self) -> (String, String) {
         let value = serde_json::to_value(self).expect("a task is plain data");
         let kind = value["kind"].as_str().unwrap_or_default().to_owned();

@@ -9,14 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::account::{Account, AccountEvent, DeactivatedBy, PendingReset, ResetKey, Status};
-use domain::actor::Actor;
-use domain::appointment::ExpireAppointment;
 use domain::event::Event;
 use domain::ids::{AccountId, Id as _};
 use domain::personal::Personal;
 use domain::position::Position;
 use domain::text::EmailAddress;
-use event_log::{EventLog, ExecuteError, Origin};
+use event_log::EventLog;
 use futures_util::FutureExt;
 use http_kit::files::Files;
 use http_kit::links;
@@ -25,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::erasure::{EraseError, Eraser, Outcome};
 use super::guests::{self, GuestLetter};
-use super::{TakenJob, Task, housekeeping, photos};
+use super::{TakenJob, Task, expiry, housekeeping, photos};
 use crate::mail::templates::{Letter, Recipient};
 use crate::mail::{MailError, Mailer};
 
@@ -61,8 +59,6 @@ enum TaskError {
     Photo(#[from] photos::PhotoError),
     #[error("the person could not be purged")]
     Erase(#[from] EraseError),
-    #[error("the command was not done")]
-    Execute(#[from] ExecuteError),
     #[error("it took longer than {} s", TASK_TIMEOUT.as_secs())]
     TimedOut,
     #[error("it panicked")]
@@ -74,12 +70,9 @@ impl TaskError {
     fn is_permanent(&self) -> bool {
         match self {
             Self::Mail(error) => error.is_permanent(),
-            Self::Log(_)
-            | Self::Photo(_)
-            | Self::Erase(_)
-            | Self::Execute(_)
-            | Self::TimedOut
-            | Self::Panicked => false,
+            Self::Log(_) | Self::Photo(_) | Self::Erase(_) | Self::TimedOut | Self::Panicked => {
+                false
+            }
         }
     }
 }
@@ -93,6 +86,7 @@ impl Worker {
             running.spawn(work(worker.clone(), stop.clone()));
         }
         running.spawn(photos::keep(worker.log.clone(), worker.files.clone(), stop.clone()));
+        running.spawn(expiry::keep(worker.eraser.executor.clone(), stop.clone()));
         running.spawn(housekeeping::keep(worker.log.clone(), stop));
         while running.join_next().await.is_some() {}
     }
@@ -116,12 +110,6 @@ impl Worker {
             }
             Task::DeletePhoto { account, photo } => {
                 photos::delete(&self.log, &self.files, account, photo).await?;
-                Ok(Outcome::Complete)
-            }
-            Task::ExpireAppointment { appointment, due: _ } => {
-                let command = ExpireAppointment { appointment };
-                let origin = Origin::of(Actor::System("expiry"), job.id.simple().to_string());
-                self.eraser.executor.execute(command, origin).await?;
                 Ok(Outcome::Complete)
             }
             Task::GuestMail { guest, appointment, news } => {
@@ -212,7 +200,6 @@ impl Worker {
                 None => return Ok(None),
             },
             Task::DeletePhoto { .. }
-            | Task::ExpireAppointment { .. }
             | Task::GuestMail { .. }
             | Task::PurgeGuest { .. }
             | Task::PurgeAccount { .. } => return Ok(None),
