@@ -108,6 +108,16 @@ impl From<AppointmentRow> for AppointmentBody {
     }
 }
 
+/// The appointments as an account sees them. That it may see them the caller knows. Every list and every single
+/// appointment becomes a body here, so what one side alone may see of it has one place to be added.
+pub(crate) async fn seen_by(
+    _: &QueryState,
+    _: AccountId,
+    rows: Vec<AppointmentRow>,
+) -> Result<Vec<AppointmentBody>, Problem> {
+    Ok(rows.into_iter().map(AppointmentBody::from).collect())
+}
+
 /// Statuses as they stand in a query, with commas between.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(try_from = "String")]
@@ -143,7 +153,12 @@ pub struct AsOfParams {
 #[utoipa::path(
     get, path = "/api/appointments/{id}", operation_id = "Appointment", tag = "appointments",
     params(("id" = uuid::Uuid, Path, description = "The appointment"), AsOfParams),
-    responses((status = 200, body = AppointmentBody), QueryProblems), security(("bearer" = []))
+    responses(
+        (status = 200, body = AppointmentBody),
+        (status = 422, description = "history-too-long: more happened until then than can be read again"),
+        QueryProblems,
+    ),
+    security(("bearer" = []))
 )]
 pub async fn appointment(
     State(state): State<QueryState>,
@@ -153,16 +168,18 @@ pub async fn appointment(
     Seen(after): Seen,
 ) -> Result<Response, Problem> {
     if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
-        let (row, at) = as_of::appointment(&state, &actor, id, &point).await?;
+        let (row, at, reader) = as_of::appointment(&state, &actor, id, &point).await?;
         let (at, tag) = (At([at].into_iter().collect()), Tag(row.stamp.version));
-        return Ok((at, tag, Json(AppointmentBody::from(row))).into_response());
+        let body = seen_by(&state, reader, vec![row]).await?.pop();
+        return Ok((at, tag, Json(body)).into_response());
     }
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
     let row = row.map_err(table_problem)?.ok_or(Kind::NotFound)?;
-    rules::appointment(&actor, &row)?;
+    let reader = rules::appointment(&actor, &row)?;
     let version = row.stamp.version;
-    Ok((Tag(version), Json(AppointmentBody::from(row))).into_response())
+    let body = seen_by(&state, reader, vec![row]).await?.pop();
+    Ok((Tag(version), Json(body)).into_response())
 }
 
 /// Which of one's own appointments.
@@ -249,7 +266,7 @@ pub async fn own_appointments(
         read_models::appointments::of_party(pool, party, period, &statuses, now, cursor, limit)
             .await;
     let page = page.map_err(table_problem)?;
-    let items = page.items.into_iter().map(AppointmentBody::from).collect();
+    let items = seen_by(&state, account, page.items).await?;
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 
@@ -282,7 +299,12 @@ pub struct DayParams {
 #[utoipa::path(
     get, path = "/api/appointments/provider/{id}", operation_id = "ProviderDay", tag = "appointments",
     params(("id" = uuid::Uuid, Path, description = "The provider"), DayParams),
-    responses((status = 200, body = List<AppointmentBody>), QueryProblems), security(("bearer" = []))
+    responses(
+        (status = 200, body = List<AppointmentBody>),
+        (status = 422, description = "history-too-long: more happened until then than can be read again"),
+        QueryProblems,
+    ),
+    security(("bearer" = []))
 )]
 pub async fn provider_day(
     State(state): State<QueryState>,
@@ -293,20 +315,26 @@ pub async fn provider_day(
 ) -> Result<Response, Problem> {
     let paging = Paging::new(params.limit, params.cursor)?;
     let limit = page_limit(paging.limit)?;
-    let list = |page: Page<AppointmentRow>| {
-        let page = page.map(AppointmentBody::from);
-        Json(List { items: page.items, next_cursor: page.next_cursor })
-    };
     if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
         let (day, cursor) = (params.day.0, paging.cursor.as_deref());
-        let (page, at) = as_of::day(&state, &actor, id, day, &point, cursor, limit).await?;
-        return Ok((At([at].into_iter().collect()), list(page)).into_response());
+        let (page, at, reader) = as_of::day(&state, &actor, id, day, &point, cursor, limit).await?;
+        let list = listed(&state, reader, page).await?;
+        return Ok((At([at].into_iter().collect()), list).into_response());
     }
     state.tables_after(&after).await?;
     let provider = read_models::providers::by_id(state.log.pool(), id).await;
     let provider = provider.map_err(table_problem)?.ok_or(Kind::NotFound)?;
-    rules::provider_day(&actor, provider.account)?;
+    let reader = rules::provider_day(&actor, provider.account)?;
     let page =
         state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
-    Ok(list(page).into_response())
+    Ok(listed(&state, reader, page).await?.into_response())
+}
+
+async fn listed(
+    state: &QueryState,
+    reader: AccountId,
+    page: Page<AppointmentRow>,
+) -> Result<Json<List<AppointmentBody>>, Problem> {
+    let items = seen_by(state, reader, page.items).await?;
+    Ok(Json(List { items, next_cursor: page.next_cursor }))
 }

@@ -13,7 +13,7 @@
 //! | a provider's appointments of a day, now or as of a point, and calendar | the provider; others are told that it is not theirs |
 
 use domain::actor::{Actor, Role};
-use domain::appointment::Side;
+use domain::appointment::{Booking, Side};
 use domain::ids::AccountId;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
@@ -35,8 +35,8 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
-/// The side an account is on, if it is a party.
-pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> {
+/// The side of an appointment that an account is on, if it is a party.
+pub(crate) fn side_of(account: AccountId, row: &AppointmentRow) -> Option<Side> {
     if row.client == account {
         Some(Side::Client)
     } else if row.provider_account == account {
@@ -46,9 +46,16 @@ pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> 
     }
 }
 
-/// One appointment.
-pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<(), Problem> {
-    side_of(row, own(actor)?).map(drop).ok_or_else(|| Kind::NotFound.into())
+/// One appointment; says who of its parties the reader is.
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if side_of(account, row).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
+}
+
+/// One appointment as of a point. Its parties are those of the present: they never change.
+pub(crate) fn past_appointment(actor: &Actor, booking: &Booking) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if booking.side_of(account).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
 }
 
 /// As what somebody reads an appointment's history.
@@ -61,17 +68,18 @@ pub(crate) enum Reader {
 }
 
 /// An appointment's history.
-pub(crate) fn history(actor: &Actor, row: &AppointmentRow) -> Result<Reader, Problem> {
-    match side_of(row, own(actor)?) {
+pub(crate) fn history(actor: &Actor, booking: &Booking) -> Result<Reader, Problem> {
+    match booking.side_of(own(actor)?) {
         Some(side) => Ok(Reader::Party(side)),
         None if actor.has(Role::Auditor) => Ok(Reader::Auditor),
         None => Err(Kind::NotFound.into()),
     }
 }
 
-/// A provider's appointments of a day, or of more.
-pub(crate) fn provider_day(actor: &Actor, owner: AccountId) -> Result<(), Problem> {
-    if owner == own(actor)? { Ok(()) } else { Err(Kind::Forbidden.into()) }
+/// A provider's appointments of a day, or of more; says who the provider is.
+pub(crate) fn provider_day(actor: &Actor, owner: AccountId) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if owner == account { Ok(account) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// The audit trail.
