@@ -31,7 +31,9 @@ END
 $$;
 
 -- The events of several streams of a partition, each after a version, none after a position; of each stream at most a
--- page, in order.
+-- page, in order. The page is cut before the position is looked at: of a long stream an early point reads one page of the
+-- index on (partition, aggregate_id, sequence), not what came later. A stream's positions grow with its sequence, so
+-- what is left out of a page is its end.
 CREATE FUNCTION log_streams_until(
     from_partition smallint, streams uuid[], after bigint[], until bigint, page integer
 )
@@ -51,9 +53,9 @@ BEGIN
     CROSS JOIN LATERAL (
         SELECT * FROM events e
         WHERE e.partition = from_partition AND e.aggregate_id = s.id AND e.sequence > s.after
-          AND e.position <= until
         ORDER BY e.sequence LIMIT page
     ) e
+    WHERE e.position <= until
     ORDER BY e.position;
 END
 $$;

@@ -4,9 +4,15 @@
 //! ([`EventLog::replay`], [`EventLog::load_until`]). For example the appointment 019b… as of 12:00: the last event its
 //! partition recorded until then is 3:17, and of its own three events the first two stand before that.
 //!
-//! What is answered for a point stays the answer: `recorded_at` never decreases within a partition, and an append that
-//! is under way, its instant taken and not committed, is waited for. Only what was erased since is missing from it, as
-//! from every reading of the log. Nothing is written; a crash loses the answer.
+//! What is answered for a point stays the answer: `recorded_at` never decreases within a partition, and while an append
+//! may still be under way that took its instant before that one, it is waited for. (Unless the database's clock is set
+//! back: then more may be recorded at an instant that was past already. Positions stay what they are.) Only what was
+//! erased since is missing from it, as from every reading of the log. Nothing is written; a crash loses the answer.
+//!
+//! What is replayed is bounded: in time by the statement timeout, in events by `replay_max`.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use domain::Instant;
 use domain::aggregate::{Aggregate, StreamId, Version};
@@ -18,6 +24,9 @@ use crate::{EventLog, LogError, Recorded, big, codec, from_big, kinds, small};
 
 /// How many events one read brings, over all streams it is of.
 const PAGE: usize = 1000;
+
+/// How long after the longest statement of an append its commit is seen for certain.
+const COMMIT: Duration = Duration::from_secs(25);
 
 /// A point that somebody wants to see a partition as of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +61,15 @@ impl EventLog {
         partition: Partition,
         instant: Instant,
     ) -> Result<Option<Position>, LogError> {
-        let instant = to_micros(instant);
-        if instant >= self.recording_now().await? {
+        let (instant, now) = (to_micros(instant), self.recording_now().await?);
+        if instant >= now {
             return Ok(None);
         }
         let sql = "SELECT position, recorded_at FROM heads WHERE partition = $1";
         let query = sqlx::query_as(sql).bind(small(partition));
         let (mut head, mut last): (i64, Instant) =
             self.core.bounded(query.fetch_one(&self.core.readers)).await?;
-        if last <= instant {
+        if last <= instant && now - instant < self.longest_append() {
             (head, last) = self.settled_head(partition).await?;
         }
         let number = if last <= instant {
@@ -70,6 +79,12 @@ impl EventLog {
             self.position_before(partition, after).await?
         };
         Ok(Some(Position { partition, number }))
+    }
+
+    /// How long an append may be under way since its instant was taken; whatever is older needs no lock to be read.
+    fn longest_append(&self) -> chrono::TimeDelta {
+        let longest = self.core.options.statement_timeout.saturating_add(COMMIT);
+        chrono::TimeDelta::from_std(longest).unwrap_or(chrono::TimeDelta::MAX)
     }
 
     /// The present by the clock events are recorded with.
@@ -112,14 +127,27 @@ impl EventLog {
         Ok(from_big(self.core.bounded(query.fetch_one(&self.core.readers)).await?))
     }
 
-    /// Gives every event these streams had up to a position of their partition to `each`: those of one stream in their
-    /// order. What is of another kind than the stream that was asked for is left out.
+    /// Gives every event these streams had up to a position of their partition to `each`, until it breaks off: those of
+    /// one stream in their order. What is of another kind than the stream that was asked for is left out. All of it takes
+    /// no longer than one statement may, and no more than `replay_max` events.
     pub async fn replay(
         &self,
         streams: &[StreamId],
         until: Position,
-        mut each: impl FnMut(Recorded) + Send,
+        each: impl FnMut(Recorded) -> ControlFlow<()> + Send,
     ) -> Result<(), LogError> {
+        let whole = self.replay_pages(streams, until, each);
+        let done = tokio::time::timeout(self.core.options.statement_timeout, whole).await;
+        done.map_err(|_| LogError::TimedOut)?
+    }
+
+    async fn replay_pages(
+        &self,
+        streams: &[StreamId],
+        until: Position,
+        mut each: impl FnMut(Recorded) -> ControlFlow<()> + Send,
+    ) -> Result<(), LogError> {
+        let (mut given, most) = (0, self.core.options.replay_max);
         let mut open: Vec<(StreamId, Version)> =
             streams.iter().map(|stream| (*stream, 0)).collect();
         let sql =
@@ -137,9 +165,15 @@ impl EventLog {
             for recorded in self.core.recorded(&rows).await? {
                 let of = |(stream, _): &(StreamId, Version)| *stream == recorded.stream;
                 let Some(i) = open.iter().position(of) else { continue };
+                if given == most {
+                    return Err(LogError::TooLong { most });
+                }
+                given += 1;
                 found[i] += 1;
                 open[i].1 = recorded.sequence;
-                each(recorded);
+                if each(recorded).is_break() {
+                    return Ok(());
+                }
             }
             let mut whole = found.into_iter().map(|count| count < page);
             open.retain(|_| !whole.next().unwrap_or(true));
@@ -161,6 +195,7 @@ impl EventLog {
                 .map(|state| kinds::fold(stream.kind, state, std::iter::once(&recorded.event)));
             version = recorded.sequence;
             last = Some(recorded.at);
+            ControlFlow::Continue(())
         })
         .await?;
         let state = state.expect("what is taken is put back");

@@ -94,6 +94,8 @@ pub struct LogOptions {
     pub poll: Duration,
     /// After how many events of a stream a snapshot is taken; 0 takes none.
     pub snapshot_every: u64,
+    /// The most events one reading of the past goes through.
+    pub replay_max: usize,
 }
 
 impl Default for LogOptions {
@@ -112,6 +114,7 @@ impl Default for LogOptions {
             decide_deadline: Duration::from_secs(2),
             poll: Duration::from_millis(250),
             snapshot_every: 100,
+            replay_max: 50_000,
         }
     }
 }
@@ -175,6 +178,12 @@ pub enum LogError {
     /// A stored answer that does not read.
     #[error("a command's stored answer does not read")]
     StoredAnswer,
+    /// More events than one reading of the past goes through.
+    #[error("more than {most} events would have to be replayed")]
+    TooLong {
+        /// How many those are.
+        most: usize,
+    },
     /// A command asked for more and more streams.
     #[error("the command {0} asked for more streams in every round")]
     TooManyRounds(&'static str),
@@ -202,6 +211,7 @@ impl LogError {
             | Self::BrokenStream(_)
             | Self::Malformed(_)
             | Self::StoredAnswer
+            | Self::TooLong { .. }
             | Self::TooManyRounds(_) => false,
         }
     }

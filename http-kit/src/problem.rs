@@ -232,6 +232,10 @@ kinds! {
     OwnAppointment = "own-appointment", UNPROCESSABLE_ENTITY,
         "Agendamento consigo mesmo" / "Own appointment",
         "Não é possível agendar consigo mesmo." / "One cannot book with oneself.";
+    /// So much happened until a point that it is not folded again.
+    HistoryTooLong = "history-too-long", UNPROCESSABLE_ENTITY,
+        "Histórico longo demais" / "History too long",
+        "Aconteceu mais até esse ponto do que pode ser relido." / "More happened up to that point than can be read again.";
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY,
         "Chave de idempotência reutilizada" / "Idempotency key reused",

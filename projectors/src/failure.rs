@@ -48,6 +48,7 @@ impl From<LogError> for ApplyError {
             | LogError::BrokenStream(_)
             | LogError::Malformed(_)
             | LogError::StoredAnswer
+            | LogError::TooLong { .. }
             | LogError::TooManyRounds(_) => Self::Unreadable(error),
         }
     }

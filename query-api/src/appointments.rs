@@ -117,7 +117,7 @@ impl From<AppointmentRow> for AppointmentBody {
 }
 
 /// The appointments as an account sees them: of each, with what its own side noted, whichever that is. That it may see them
-/// the caller knows.
+/// the caller knows. Every list and every single appointment becomes a body here.
 pub(crate) async fn seen_by(
     state: &QueryState,
     reader: AccountId,
@@ -125,7 +125,7 @@ pub(crate) async fn seen_by(
 ) -> Result<Vec<AppointmentBody>, Problem> {
     let mut notes = HashMap::new();
     for side in [Side::Client, Side::Provider] {
-        let on_it = rows.iter().filter(|row| rules::side_of(row, reader) == Some(side));
+        let on_it = rows.iter().filter(|row| rules::side_of(reader, row) == Some(side));
         let ids: Vec<AppointmentId> = on_it.map(|row| row.id).collect();
         let noted = appointment_notes::of_side(state.log.pool(), &ids, side).await;
         notes.extend(noted.map_err(table_problem)?);
@@ -172,7 +172,12 @@ pub struct AsOfParams {
 #[utoipa::path(
     get, path = "/api/appointments/{id}", operation_id = "Appointment", tag = "appointments",
     params(("id" = uuid::Uuid, Path, description = "The appointment"), AsOfParams),
-    responses((status = 200, body = AppointmentBody), QueryProblems), security(("bearer" = []))
+    responses(
+        (status = 200, body = AppointmentBody),
+        (status = 422, description = "history-too-long: more happened until then than can be read again"),
+        QueryProblems,
+    ),
+    security(("bearer" = []))
 )]
 pub async fn appointment(
     State(state): State<QueryState>,
@@ -182,9 +187,10 @@ pub async fn appointment(
     Seen(after): Seen,
 ) -> Result<Response, Problem> {
     if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
-        let (row, at) = as_of::appointment(&state, &actor, id, &point).await?;
+        let (row, at, reader) = as_of::appointment(&state, &actor, id, &point).await?;
         let (at, tag) = (At([at].into_iter().collect()), Tag(row.stamp.version));
-        return Ok((at, tag, Json(AppointmentBody::from(row))).into_response());
+        let body = seen_by(&state, reader, vec![row]).await?.pop();
+        return Ok((at, tag, Json(body)).into_response());
     }
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
@@ -210,8 +216,7 @@ pub async fn guest_appointment(
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
     let row = row.map_err(table_problem)?.ok_or(Kind::InvalidLink)?;
     rules::guest(guest, &row, state.log.clock().now())?;
-    let version = row.stamp.version;
-    Ok((Tag(version), Json(AppointmentBody::from(row))).into_response())
+    Ok((Tag(row.stamp.version), Json(AppointmentBody::from(row))).into_response())
 }
 
 /// Which of one's own appointments.
@@ -283,10 +288,6 @@ pub async fn own_appointments(
     let limit = page_limit(paging.limit)?;
     let cursor = paging.cursor.as_deref();
     let pool = state.log.pool();
-    let side = match params.side {
-        OwnSide::Client => Side::Client,
-        OwnSide::Provider => Side::Provider,
-    };
     let party = match params.side {
         OwnSide::Client => Party::Client(account),
         OwnSide::Provider => {
@@ -335,7 +336,12 @@ pub struct DayParams {
 #[utoipa::path(
     get, path = "/api/appointments/provider/{id}", operation_id = "ProviderDay", tag = "appointments",
     params(("id" = uuid::Uuid, Path, description = "The provider"), DayParams),
-    responses((status = 200, body = List<AppointmentBody>), QueryProblems), security(("bearer" = []))
+    responses(
+        (status = 200, body = List<AppointmentBody>),
+        (status = 422, description = "history-too-long: more happened until then than can be read again"),
+        QueryProblems,
+    ),
+    security(("bearer" = []))
 )]
 pub async fn provider_day(
     State(state): State<QueryState>,
@@ -346,14 +352,11 @@ pub async fn provider_day(
 ) -> Result<Response, Problem> {
     let paging = Paging::new(params.limit, params.cursor)?;
     let limit = page_limit(paging.limit)?;
-    let list = |page: Page<AppointmentRow>| {
-        let page = page.map(AppointmentBody::from);
-        Json(List { items: page.items, next_cursor: page.next_cursor })
-    };
     if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
         let (day, cursor) = (params.day.0, paging.cursor.as_deref());
-        let (page, at) = as_of::day(&state, &actor, id, day, &point, cursor, limit).await?;
-        return Ok((At([at].into_iter().collect()), list(page)).into_response());
+        let (page, at, reader) = as_of::day(&state, &actor, id, day, &point, cursor, limit).await?;
+        let list = listed(&state, reader, page).await?;
+        return Ok((At([at].into_iter().collect()), list).into_response());
     }
     state.tables_after(&after).await?;
     let provider = read_models::providers::by_id(state.log.pool(), id).await;
@@ -361,6 +364,14 @@ pub async fn provider_day(
     let reader = rules::provider_day(&actor, provider.account)?;
     let page =
         state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
-    let items = seen_by(&state, reader, page.items).await?;
-    Ok(Json(List { items, next_cursor: page.next_cursor }).into_response())
+    Ok(listed(&state, reader, page).await?.into_response())
+}
+
+async fn listed(
+    state: &QueryState,
+    reader: AccountId,
+    page: Page<AppointmentRow>,
+) -> Result<Json<List<AppointmentBody>>, Problem> {
+    let items = seen_by(state, reader, page.items).await?;
+    Ok(Json(List { items, next_cursor: page.next_cursor }))
 }

@@ -8,6 +8,7 @@
 //! Nothing is written, and no read model is asked, so none can be behind. A crash loses the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use chrono::NaiveDate;
 use domain::Instant;
@@ -16,7 +17,7 @@ use domain::agenda::Agenda;
 use domain::aggregate::StreamId;
 use domain::appointment::Appointment;
 use domain::event::Event;
-use domain::ids::{AgendaId, AppointmentId, Id, ProviderId};
+use domain::ids::{AccountId, AgendaId, AppointmentId, Id, ProviderId};
 use domain::position::{Partition, Position, PositionToken};
 use domain::provider::Provider;
 use domain::slots::{Span, local_day_span};
@@ -31,6 +32,8 @@ use crate::{QueryState, rules, table_problem};
 
 /// How many appointments of a day are looked at for one page at most; those that moved away since are not in it.
 const LOOKED_AT: usize = 1_000;
+/// How many of them are read at once at least, however short the page.
+const AT_ONCE: usize = 100;
 
 /// The point a request names.
 #[derive(Debug, Clone)]
@@ -76,7 +79,13 @@ impl Point {
 
 /// The log cannot be read, as a problem.
 pub(crate) fn log_problem(error: LogError) -> Problem {
-    if error.is_unavailable() { Problem::unavailable(&error) } else { Problem::internal(&error) }
+    if matches!(error, LogError::TooLong { .. }) {
+        Kind::HistoryTooLong.into()
+    } else if error.is_unavailable() {
+        Problem::unavailable(&error)
+    } else {
+        Problem::internal(&error)
+    }
 }
 
 /// What is folded of appointments.
@@ -121,27 +130,34 @@ async fn fold(
 ) -> Result<BTreeMap<AppointmentId, AppointmentRow>, Problem> {
     let streams: Vec<StreamId> = ids.into_iter().map(StreamId::of::<Appointment>).collect();
     let mut folded = Folded::default();
-    let read = state.log.replay(&streams, until, |recorded| folded.push(&recorded)).await;
-    read.map_err(log_problem)?;
+    let read = state.log.replay(&streams, until, |recorded| {
+        folded.push(&recorded);
+        ControlFlow::Continue(())
+    });
+    read.await.map_err(log_problem)?;
     folded.rows()
 }
 
-/// An appointment as it was, and as of which event.
+/// An appointment as it was, as of which event, and which of its parties asks. Who may ask is decided first, on the
+/// present: the parties never change, and strangers cost nothing.
 pub(crate) async fn appointment(
     state: &QueryState,
     actor: &Actor,
     id: AppointmentId,
     point: &Point,
-) -> Result<(AppointmentRow, Position), Problem> {
+) -> Result<(AppointmentRow, Position, AccountId), Problem> {
     rules::own(actor)?;
+    let present = state.log.load::<Appointment>(id).await.map_err(log_problem)?;
+    let booking = present.state.booking.as_ref().ok_or(Kind::NotFound)?;
+    let reader = rules::past_appointment(actor, booking)?;
     let until = point.of(state, state.log.partition_of(id.slot())).await?;
     let row = fold(state, [id], until).await?.remove(&id).ok_or(Kind::NotFound)?;
-    rules::appointment(actor, &row)?;
-    Ok((row, until))
+    Ok((row, until, reader))
 }
 
-/// A provider's appointments of a local day as they were, and as of which event: those that began on it then, in the
-/// provider's zone of then, whatever their status was.
+/// A provider's appointments of a local day as they were, as of which event, and who the provider is: those that began
+/// on it then, in the provider's zone of then, whatever their status was. A shop's owner never changes, so who may ask is
+/// decided first.
 pub(crate) async fn day(
     state: &QueryState,
     actor: &Actor,
@@ -150,24 +166,28 @@ pub(crate) async fn day(
     point: &Point,
     cursor: Option<&str>,
     limit: PageLimit,
-) -> Result<(Page<AppointmentRow>, Position), Problem> {
+) -> Result<(Page<AppointmentRow>, Position, AccountId), Problem> {
     rules::own(actor)?;
     let after: Option<(Instant, AppointmentId)> =
         paging::decode(OF_PROVIDER, cursor).map_err(|error| table_problem(error.into()))?;
+    let present = state.log.load::<Provider>(provider).await.map_err(log_problem)?;
+    let shop = present.state.shop.as_ref().ok_or(Kind::NotFound)?;
+    let reader = rules::provider_day(actor, shop.account)?;
     let until = point.of(state, state.log.partition_of(provider.slot())).await?;
     let then = state.log.load_until::<Provider>(provider, until).await.map_err(log_problem)?;
-    let shop = then.state.shop.as_ref().ok_or(Kind::NotFound)?;
-    rules::provider_day(actor, shop.account)?;
+    if then.state.shop.is_none() {
+        return Err(Kind::NotFound.into());
+    }
     let mut page = Page { items: Vec::new(), next_cursor: None };
     let Some(within) = local_day_span(then.state.schedule.zone, day) else {
-        return Ok((page, until));
+        return Ok((page, until, reader));
     };
     let mut seated = seated(state, provider, within, until).await?;
     seated.retain(|key| after.is_none_or(|after| *key > after));
 
     let (most, seated) = (usize::from(limit.get()), seated.into_iter().collect::<Vec<_>>());
     let mut looked_at = 0;
-    for some in seated.chunks(most) {
+    for some in seated.chunks(most.max(AT_ONCE)) {
         let rows = fold(state, some.iter().map(|(_, id)| *id), until).await?;
         for (start, id) in some {
             looked_at += 1;
@@ -175,11 +195,11 @@ pub(crate) async fn day(
             if page.items.len() == most || looked_at == LOOKED_AT {
                 let more = looked_at < seated.len();
                 page.next_cursor = more.then(|| paging::encode(OF_PROVIDER, &(start, id)));
-                return Ok((page, until));
+                return Ok((page, until, reader));
             }
         }
     }
-    Ok((page, until))
+    Ok((page, until, reader))
 }
 
 /// What the agendas of a stretch ever gave a seat in it, where it was not given another one in them since: when, and
@@ -203,6 +223,7 @@ async fn seated(
             let seat = last.entry(appointment).or_insert((recorded.at, slot.start));
             *seat = (*seat).max((recorded.at, slot.start));
         }
+        ControlFlow::Continue(())
     });
     read.await.map_err(log_problem)?;
     let seats = last.into_iter().map(|(appointment, (_, start))| (start, appointment));

@@ -18,7 +18,7 @@ use read_models::dashboard::{Dashboard, Revenue, Times};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::appointments::AppointmentBody;
+use crate::appointments::{AppointmentBody, seen_by};
 use crate::calendar::{WeekStart, open_on, schedule_of, span_of};
 use crate::freshness::Seen;
 use crate::{QueryState, rules, table_problem};
@@ -62,7 +62,7 @@ pub struct DashboardBody {
     revenue: RevenueOfMonths,
     /// How many did not come.
     no_show: NoShow,
-    /// Who booked for the first time.
+    /// Who booked for the first time, what was called off left out.
     new_clients: NewClients,
 }
 
@@ -89,7 +89,7 @@ struct Pending {
 /// How full a week is.
 #[derive(Debug, Serialize, ToSchema)]
 struct Week {
-    /// Minutes in which somebody is or was served; those of a group count once.
+    /// Minutes of appointments that are pending, confirmed, completed or missed; those of a group count once.
     booked_minutes: i64,
     /// Minutes in which the shop is open.
     open_minutes: i64,
@@ -104,7 +104,7 @@ struct Week {
 struct DayLoad {
     /// The local date.
     date: NaiveDate,
-    /// Minutes in which somebody is or was served.
+    /// Minutes of appointments that are pending, confirmed, completed or missed; those of a group count once.
     booked_minutes: i64,
     /// Minutes in which the shop is open.
     open_minutes: i64,
@@ -178,14 +178,18 @@ pub async fn dashboard(
     let times = times(zone, now, date, monday).ok_or(Kind::Internal)?;
     let seen = read_models::dashboard::of_provider(pool, row.id, &times).await;
     let Dashboard { today, next, pending, figures, week, revenue } = seen.map_err(table_problem)?;
-    let bodies = |rows: Vec<_>| rows.into_iter().map(AppointmentBody::from).collect();
+    let (first, second) = (today.len(), next.len());
+    let rows = today.into_iter().chain(next).chain(pending).collect();
+    let mut bodies = seen_by(&state, account, rows).await?;
+    let pending = bodies.split_off(first + second);
+    let next = bodies.split_off(first);
     Ok(Json(DashboardBody {
         provider_id: row.id,
         time_zone: zone.name(),
         now,
-        today: Today { date, count: figures.today, appointments: bodies(today) },
-        next: bodies(next),
-        pending: Pending { count: figures.pending, appointments: bodies(pending) },
+        today: Today { date, count: figures.today, appointments: bodies },
+        next,
+        pending: Pending { count: figures.pending, appointments: pending },
         week: load(&schedule, monday, &week),
         revenue: RevenueOfMonths {
             this_month: takings(&revenue, true),

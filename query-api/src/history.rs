@@ -2,15 +2,18 @@
 //!
 //! For example `AppointmentRescheduled` by the client is told to the provider as: `rescheduled`, by `the client`, whose
 //! name is Bia; `start` from … to …. Each event is told by what it changes in the row that the appointment's earlier
-//! events make, so nothing of it is decided anew. The parties hear of each other what the appointment says of them;
-//! where somebody wrote from, auditors alone.
+//! events make, so nothing of it is decided anew. The parties hear of each other what the appointment says of them, and
+//! why; where somebody wrote from, auditors alone, who are told no names and no reasons.
+
+use std::ops::ControlFlow;
 
 use axum::extract::State;
 use chrono::SecondsFormat;
 use domain::Instant;
 use domain::aggregate::{StreamId, Version};
-use domain::appointment::{Appointment, AppointmentEvent, Side};
+use domain::appointment::{Appointment, AppointmentEvent, Booking, Side, Status};
 use domain::event::Event;
+use domain::hours::Zone;
 use domain::ids::{AccountId, AppointmentId, Id};
 use domain::locale::Locale;
 use domain::personal::Personal;
@@ -56,7 +59,7 @@ pub struct HistoryEntry {
     by: Doer,
     /// What it changed.
     changes: Vec<Change>,
-    /// Why, if somebody said; `null` once they were erased.
+    /// Why, if somebody said; `null` once they were erased, and to auditors.
     reason: Option<String>,
     /// More about it, for auditors.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +120,12 @@ pub struct Audited {
 #[utoipa::path(
     get, path = "/api/appointments/{id}/history", operation_id = "AppointmentHistory", tag = "appointments",
     params(("id" = uuid::Uuid, Path, description = "The appointment"), PageParams),
-    responses((status = 200, body = List<HistoryEntry>), QueryProblems), security(("bearer" = []))
+    responses(
+        (status = 200, body = List<HistoryEntry>),
+        (status = 422, description = "history-too-long: more happened until then than can be read again"),
+        QueryProblems,
+    ),
+    security(("bearer" = []))
 )]
 pub async fn history(
     State(state): State<QueryState>,
@@ -130,6 +138,10 @@ pub async fn history(
     let limit = page_limit(paging.limit)?;
     let from: Option<u64> = paging::decode(LIST, paging.cursor.as_deref())
         .map_err(|error| table_problem(error.into()))?;
+    rules::own(&actor)?;
+    let present = state.log.load::<Appointment>(id).await.map_err(log_problem)?;
+    let booking = present.state.booking.as_ref().ok_or(Kind::NotFound)?;
+    let reader = rules::history(&actor, booking)?;
     let partition = state.log.partition_of(id.slot());
     let wanted = Position { partition, number: after.number(partition) };
     let until = head_of(&state, wanted).await?;
@@ -138,15 +150,16 @@ pub async fn history(
     let (from, most) = (from.unwrap_or_default(), usize::from(limit.get()));
     let stream = [StreamId::of::<Appointment>(id)];
     let read = state.log.replay(&stream, until, |recorded| {
-        let before = folded.get(id).cloned();
+        let before = folded.get(id).map(Facts::of);
         folded.push(&recorded);
-        if recorded.sequence > from && told.len() <= most {
-            told.push((recorded, before, folded.get(id).cloned()));
+        let now = folded.get(id).map(Facts::of);
+        if let Some(now) = now.filter(|_| recorded.sequence > from) {
+            told.push((recorded, before, now));
         }
+        if told.len() > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     read.await.map_err(log_problem)?;
     let row = folded.rows()?.remove(&id).ok_or(Kind::NotFound)?;
-    let reader = rules::history(&actor, &row)?;
 
     let more = told.len() > most;
     told.truncate(most);
@@ -155,22 +168,29 @@ pub async fn history(
     let mut items = Vec::with_capacity(told.len());
     for (recorded, before, now) in told {
         let Event::Appointment(event) = &recorded.event else { continue };
-        let Some(now) = now else { continue };
         // What a side notes for itself is nobody else's business, not even that it did.
         if let AppointmentEvent::AppointmentNoted { by, .. } = event
             && reader != Reader::Party(*by)
         {
             continue;
         }
-        let (what, reason) = tell(event);
+        let (what, by, reason) = tell(event);
         items.push(HistoryEntry {
             version: recorded.sequence,
             position: recorded.at,
             at: recorded.recorded_at,
             what,
-            by: doer(event, &recorded.metadata.actor, reader, &now, origin.locale),
-            changes: changes(before.as_ref(), &now),
-            reason: reason.and_then(Personal::known).map(ToString::to_string),
+            by: doer(
+                by.or_else(|| side_of(&recorded.metadata.actor, booking)),
+                reader,
+                &row,
+                origin.locale,
+            ),
+            changes: changes(before, now),
+            reason: match reader {
+                Reader::Party(_) => reason.and_then(Personal::known).map(ToString::to_string),
+                Reader::Auditor => None,
+            },
             audit: match reader {
                 Reader::Auditor => Some(audited(&state, recorded).await?),
                 Reader::Party(_) => None,
@@ -180,50 +200,32 @@ pub async fn history(
     Ok(Json(List { items, next_cursor }))
 }
 
-/// What an event is called, and why it was.
-fn tell(event: &AppointmentEvent) -> (&'static str, Option<&Personal<Note>>) {
+/// What an event is called, who did it where the event itself says so, and why it was.
+fn tell(event: &AppointmentEvent) -> (&'static str, Option<Side>, Option<&Personal<Note>>) {
     match event {
-        AppointmentEvent::AppointmentBooked { .. } => ("booked", None),
-        AppointmentEvent::AppointmentConfirmed { .. } => ("confirmed", None),
-        AppointmentEvent::AppointmentDeclined { reason, .. } => ("declined", reason.as_ref()),
-        AppointmentEvent::AppointmentCancelled { reason, .. } => ("cancelled", reason.as_ref()),
-        AppointmentEvent::AppointmentRescheduled { .. } => ("rescheduled", None),
-        AppointmentEvent::AppointmentExpired { .. } => ("expired", None),
-        AppointmentEvent::AppointmentCompleted { .. } => ("completed", None),
-        AppointmentEvent::AppointmentMissed { .. } => ("missed", None),
-        AppointmentEvent::AppointmentNoted { .. } => ("noted", None),
-        AppointmentEvent::GuestErased { .. } => ("guest_erased", None),
-    }
-}
-
-/// The side that did it: the one the event names, else the one its actor was on.
-fn side_of(event: &AppointmentEvent, actor: &str, row: &AppointmentRow) -> Option<Side> {
-    match event {
-        AppointmentEvent::AppointmentBooked { by, .. }
-        | AppointmentEvent::AppointmentCancelled { by, .. }
-        | AppointmentEvent::AppointmentRescheduled { by, .. }
-        | AppointmentEvent::AppointmentNoted { by, .. } => Some(*by),
-        AppointmentEvent::GuestErased { .. } => Some(Side::Client),
-        AppointmentEvent::AppointmentConfirmed { .. }
-        | AppointmentEvent::AppointmentDeclined { .. }
-        | AppointmentEvent::AppointmentExpired { .. }
-        | AppointmentEvent::AppointmentCompleted { .. }
-        | AppointmentEvent::AppointmentMissed { .. } => {
-            let account = actor.strip_prefix("account:")?.parse::<AccountId>().ok()?;
-            rules::side_of(row, account)
+        AppointmentEvent::AppointmentBooked { by, .. } => ("booked", Some(*by), None),
+        AppointmentEvent::AppointmentConfirmed { .. } => ("confirmed", None, None),
+        AppointmentEvent::AppointmentDeclined { reason, .. } => ("declined", None, reason.as_ref()),
+        AppointmentEvent::AppointmentCancelled { by, reason, .. } => {
+            ("cancelled", Some(*by), reason.as_ref())
         }
+        AppointmentEvent::AppointmentRescheduled { by, .. } => ("rescheduled", Some(*by), None),
+        AppointmentEvent::AppointmentExpired { .. } => ("expired", None, None),
+        AppointmentEvent::AppointmentCompleted { .. } => ("completed", None, None),
+        AppointmentEvent::AppointmentMissed { .. } => ("missed", None, None),
+        AppointmentEvent::AppointmentNoted { by, .. } => ("noted", Some(*by), None),
+        AppointmentEvent::GuestErased { .. } => ("guest_erased", Some(Side::Client), None),
     }
 }
 
-/// Who an event's actor is to whoever asks.
-fn doer(
-    event: &AppointmentEvent,
-    actor: &str,
-    reader: Reader,
-    row: &AppointmentRow,
-    locale: Locale,
-) -> Doer {
-    let side = side_of(event, actor, row);
+/// The side of whoever sent a command; `None` for Pontual itself.
+fn side_of(actor: &str, booking: &Booking) -> Option<Side> {
+    let account = actor.strip_prefix("account:")?.parse::<AccountId>().ok()?;
+    booking.side_of(account)
+}
+
+/// Who a side is to whoever asks.
+fn doer(side: Option<Side>, reader: Reader, row: &AppointmentRow, locale: Locale) -> Doer {
     let you = matches!(reader, Reader::Party(own) if Some(own) == side);
     let (name_of, label) = match side {
         Some(Side::Client) => ("client", locale.pick("o cliente", "the client")),
@@ -239,19 +241,39 @@ fn doer(
     Doer { side: name_of, you, label: if you { locale.pick("você", "you") } else { label }, name }
 }
 
+/// What of an appointment its history tells.
+#[derive(Clone, Copy)]
+struct Facts {
+    status: Status,
+    slot: Span,
+    zone: Zone,
+}
+
+impl Facts {
+    fn of(row: &AppointmentRow) -> Self {
+        Self { status: row.status, slot: row.slot, zone: row.zone }
+    }
+
+    fn texts(self) -> [(&'static str, String); 4] {
+        let utc = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let Span { start, end } = self.slot;
+        [
+            ("status", self.status.as_str().to_owned()),
+            ("start", utc(start)),
+            ("end", utc(end)),
+            ("local_start", local(start, self.zone)),
+        ]
+    }
+}
+
 /// What differs between two states of an appointment.
-fn changes(before: Option<&AppointmentRow>, now: &AppointmentRow) -> Vec<Change> {
-    const FIELDS: [&str; 4] = ["status", "start", "end", "local_start"];
-    let utc = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-    let values = |row: &AppointmentRow| {
-        let Span { start, end } = row.slot;
-        [row.status.as_str().to_owned(), utc(start), utc(end), local(start, row.zone)]
-    };
-    let before = before.map_or([const { None }; 4], |row| values(row).map(Some));
-    let pairs = FIELDS.into_iter().zip(before).zip(values(now));
+fn changes(before: Option<Facts>, now: Facts) -> Vec<Change> {
+    let before =
+        before.map_or([const { None }; 4], |facts| facts.texts().map(|(_, text)| Some(text)));
+    let pairs = before.into_iter().zip(now.texts());
     pairs
-        .filter(|((_, from), to)| from.as_ref() != Some(to))
-        .map(|((field, from), to)| Change { field, from, to })
+        .filter(|(from, (_, to))| from.as_ref() != Some(to))
+        .map(|(from, (field, to))| Change { field, from, to })
         .collect()
 }
 

@@ -17,7 +17,7 @@
 
 use domain::Instant;
 use domain::actor::{Actor, Role};
-use domain::appointment::{Client, Side, guest_link_ends};
+use domain::appointment::{Booking, Client, Side, guest_link_ends};
 use domain::ids::{AccountId, GuestId};
 use http_kit::auth::MaybeSignedIn;
 use http_kit::{Kind, Problem};
@@ -57,14 +57,8 @@ pub(crate) fn erasure(actor: &Actor) -> Result<(), Problem> {
     if actor.has(Role::Admin) { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
-/// One appointment; says who of its parties the reader is.
-pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<AccountId, Problem> {
-    let account = own(actor)?;
-    if side_of(row, account).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
-}
-
 /// The side of an appointment that an account is on, if it is a party: whose notes it sees.
-pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> {
+pub(crate) fn side_of(account: AccountId, row: &AppointmentRow) -> Option<Side> {
     if row.client == Client::Account(account) {
         Some(Side::Client)
     } else if row.provider_account == account {
@@ -72,6 +66,18 @@ pub(crate) fn side_of(row: &AppointmentRow, account: AccountId) -> Option<Side> 
     } else {
         None
     }
+}
+
+/// One appointment; says who of its parties the reader is.
+pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if side_of(account, row).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
+}
+
+/// One appointment as of a point. Its parties are those of the present: they never change.
+pub(crate) fn past_appointment(actor: &Actor, booking: &Booking) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if booking.side_of(account).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
 }
 
 /// A guest's own appointment: the one their link is for, until some time after its end, and not once they were erased.
@@ -90,8 +96,8 @@ pub(crate) enum Reader {
 }
 
 /// An appointment's history.
-pub(crate) fn history(actor: &Actor, row: &AppointmentRow) -> Result<Reader, Problem> {
-    match side_of(row, own(actor)?) {
+pub(crate) fn history(actor: &Actor, booking: &Booking) -> Result<Reader, Problem> {
+    match booking.side_of(own(actor)?) {
         Some(side) => Ok(Reader::Party(side)),
         None if actor.has(Role::Auditor) => Ok(Reader::Auditor),
         None => Err(Kind::NotFound.into()),

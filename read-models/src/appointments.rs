@@ -429,7 +429,8 @@ pub enum Party {
     Provider(ProviderId),
 }
 
-/// A party's own appointments, of these statuses or, where none is named, of any.
+/// A party's own appointments, of these statuses or, where none is named, of any. Statuses are filtered while going along
+/// the party's index: where few of a long history match, all of it is walked. An index for them would cost every booking.
 pub async fn of_party(
     pool: &PgPool,
     party: Party,

@@ -1,5 +1,6 @@
 //! The log as it stood.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,12 @@ use crate::common::*;
 
 async fn replayed(log: &EventLog, streams: &[StreamId], until: Position) -> Vec<Recorded> {
     let mut all = Vec::new();
-    log.replay(streams, until, |recorded| all.push(recorded)).await.unwrap();
+    log.replay(streams, until, |recorded| {
+        all.push(recorded);
+        ControlFlow::Continue(())
+    })
+    .await
+    .unwrap();
     all.sort_by_key(|recorded| recorded.at);
     all
 }
@@ -121,12 +127,46 @@ on_1_and_7_partitions! {
         assert_eq!(asked.await.unwrap().unwrap().map(|at| at.number), Some(1));
     }
 
+    async fn an_instant_long_past_waits_for_nobody(database, partitions) {
+        let clock = Arc::new(FrozenClock::at_text("2026-03-02T12:00:00Z"));
+        let log = database.log_with(clock.clone(), options(partitions)).await;
+        let partition = log.partition_of(slot(10));
+        log.append(one(agenda(10, 0), 0, 1)).await.unwrap();
+        let then = now_of(&clock);
+        clock.advance(TimeDelta::minutes(1));
+        let mut writer = log.pool().begin().await.unwrap();
+        sqlx::query("UPDATE heads SET position = position").execute(&mut *writer).await.unwrap();
+        let found = log.as_of(partition, AsOf::Instant(then)).await.unwrap();
+        assert_eq!(found.map(|at| at.number), Some(1));
+        writer.rollback().await.unwrap();
+    }
+
+    async fn a_reading_of_the_past_ends_when_it_has_enough_or_there_is_too_much(database, partitions) {
+        let clock = Arc::new(FrozenClock::at_text("2026-03-02T12:00:00Z"));
+        let few = event_log::LogOptions { replay_max: 5, ..options(partitions) };
+        let log = database.log_with(clock, few).await;
+        let partition = log.partition_of(slot(10));
+        let events = (0..6).map(event).collect();
+        log.append(Append::new(row(10)).events(agenda(10, 0), 0, events)).await.unwrap();
+        let at = |number| Position { partition, number };
+        assert_eq!(replayed(&log, &[agenda(10, 0)], at(5)).await.len(), 5);
+        let mut given = 0;
+        let mut count = |_: Recorded| {
+            given += 1;
+            if given == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        log.replay(&[agenda(10, 0)], at(6), &mut count).await.unwrap();
+        assert_eq!(given, 3);
+        let read = log.replay(&[agenda(10, 0)], at(6), |_| ControlFlow::Continue(())).await;
+        assert!(matches!(read, Err(LogError::TooLong { most: 5 })), "{read:?}");
+    }
+
     async fn an_event_that_does_not_read_stops_the_reader(database, partitions) {
         let log = database.log(partitions).await;
         let at = log.append(one(agenda(10, 0), 0, 1)).await.unwrap();
         let at = at.positions.positions().next().unwrap();
         sqlx::query("UPDATE events SET event_version = '99'").execute(log.pool()).await.unwrap();
-        let read = log.replay(&[agenda(10, 0)], at, |_| {}).await;
+        let read = log.replay(&[agenda(10, 0)], at, |_| ControlFlow::Continue(())).await;
         assert!(matches!(read, Err(LogError::Unreadable { .. })));
         assert_eq!(agenda(10, 0).kind, StreamKind::Agenda);
     }

@@ -97,6 +97,7 @@ async fn what_was_is_read_without_any_read_model_and_without_who_was_erased_sinc
     let auditor = world.token_as(caio, &[Role::Client, Role::Auditor]);
     let audited = world.get(&format!("{one}/history"), "", Some(&auditor)).await;
     assert_eq!(audited.body["items"][2]["audit"]["operation"], "CancelAppointment");
+    assert_eq!(audited.body["items"][2]["reason"], Value::Null);
 
     let by_bia = Origin::of(Actor::Account { id: bia, roles: vec![Role::Client] }, "t");
     let erase = EraseAccount { account: bia, proven_under: Some(0) };

@@ -269,6 +269,7 @@ async fn a_history_says_who_when_what_and_why_to_each_as_far_as_they_may_know() 
         let audited = read(&auditor.api).await;
         assert_eq!(told(&audited, "label"), ["the client", "the provider", "the client"]);
         assert!(!audited.to_string().contains("Bia Test"));
+        assert_eq!(audited[2]["reason"], Value::Null, "reasons are between the parties");
         assert_eq!(audited[0]["audit"]["ip"], "127.0.0.1");
         assert_eq!(audited[0]["audit"]["operation"], "BookAppointment");
         assert_eq!(audited[0]["audit"]["actor"], format!("account:{}", bia.account));

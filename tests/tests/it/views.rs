@@ -111,8 +111,10 @@ async fn a_dashboard_shows_what_comes_next_waits_and_came_in() {
         assert_eq!(empty["week"]["load"], 0.0);
 
         let mut last = String::new();
+        // Noon in São Paulo.
+        let booked_at = [1, 2, 3].map(|day| in_days(day, "15:00:00Z"));
         for (who, day) in [(&bia, 1), (&bia, 2), (&caio, 3)] {
-            let start = in_days(day, "15:00:00Z");
+            let start = &booked_at[day - 1];
             let body = json!({ "provider_id": ana.id, "service_id": service, "start": start });
             let booked = who.api.post("/api/appointments", body).await.expect(201);
             let path = format!("/api/appointments/{}/status", booked.body["id"].as_str().unwrap());
@@ -125,20 +127,31 @@ async fn a_dashboard_shows_what_comes_next_waits_and_came_in() {
         let waiting = caio.api.get_after("/api/users/appointments", &last).await.expect(200).body;
         let seen = api.get_after("/api/providers/dashboard", &last).await.expect(200).body;
         assert_eq!(seen["next"].as_array().unwrap().len(), 3);
-        assert_eq!(starts(&seen["next"])[0], in_days(1, "15:00:00Z"));
+        assert_eq!(starts(&seen["next"]), booked_at.each_ref().map(String::as_str));
         assert_eq!(
             (&seen["pending"]["count"], seen["pending"]["appointments"].clone()),
             (&json!(1), waiting["items"].clone())
         );
-        assert_eq!(seen["new_clients"]["this_month"], 2);
-        // The month or the week may end meanwhile.
+        // The month may end between the booking and the dashboard.
+        let new = |month: &str| seen["new_clients"][month].as_i64().unwrap();
+        assert_eq!(new("this_month") + new("last_month"), 2, "{}", seen["new_clients"]);
+        // Two were confirmed; whether they are of this month and week, the dashboard's own today says.
+        let today = seen["today"]["date"].as_str().unwrap();
+        let this_month = booked_at[..2].iter().filter(|start| start[..7] == today[..7]).count();
         let count = |month: &str| -> i64 {
             let list = seen["revenue"][month].as_array().unwrap();
             list.iter().map(|one| one["amount_minor"].as_i64().unwrap()).sum()
         };
-        assert!([0, 5000, 10_000].contains(&count("this_month")), "{}", seen["revenue"]);
+        assert_eq!(count("this_month"), [0, 5000, 10_000][this_month], "{}", seen["revenue"]);
         assert_eq!(count("last_month"), 0);
-        assert!(seen["week"]["booked_minutes"].as_i64().unwrap() <= 180);
+        let mut booked_minutes = 0;
+        for day in seen["week"]["days"].as_array().unwrap() {
+            let date = day["date"].as_str().unwrap();
+            let minutes = 60 * booked_at.iter().filter(|start| start.starts_with(date)).count();
+            assert_eq!(day["booked_minutes"], minutes, "{date}");
+            booked_minutes += minutes;
+        }
+        assert_eq!(seen["week"]["booked_minutes"], booked_minutes);
 
         bia.api.get("/api/providers/dashboard").await.expect(404);
         pontual.nobody().get("/api/providers/dashboard").await.expect(401);
