@@ -17,7 +17,6 @@ use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem, schema};
 use read_models::appointment_notes;
 use read_models::appointments::{AppointmentRow, Party, Period};
-use read_models::paging::Page;
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -187,10 +186,10 @@ pub async fn appointment(
     Seen(after): Seen,
 ) -> Result<Response, Problem> {
     if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
-        let (row, at, reader) = as_of::appointment(&state, &actor, id, &point).await?;
+        let (row, at) = as_of::appointment(&state, &actor, id, &point).await?;
         let (at, tag) = (At([at].into_iter().collect()), Tag(row.stamp.version));
-        let body = seen_by(&state, reader, vec![row]).await?.pop();
-        return Ok((at, tag, Json(body)).into_response());
+        // Without anybody's notes: those that are there are of today.
+        return Ok((at, tag, Json(AppointmentBody::from(row))).into_response());
     }
     state.tables_after(&after).await?;
     let row = read_models::appointments::by_id(state.log.pool(), id).await;
@@ -354,8 +353,9 @@ pub async fn provider_day(
     let limit = page_limit(paging.limit)?;
     if let Some(point) = Point::named(params.as_of, params.as_of_position)? {
         let (day, cursor) = (params.day.0, paging.cursor.as_deref());
-        let (page, at, reader) = as_of::day(&state, &actor, id, day, &point, cursor, limit).await?;
-        let list = listed(&state, reader, page).await?;
+        let (page, at) = as_of::day(&state, &actor, id, day, &point, cursor, limit).await?;
+        let items = page.items.into_iter().map(AppointmentBody::from).collect();
+        let list = Json(List { items, next_cursor: page.next_cursor });
         return Ok((At([at].into_iter().collect()), list).into_response());
     }
     state.tables_after(&after).await?;
@@ -364,14 +364,6 @@ pub async fn provider_day(
     let reader = rules::provider_day(&actor, provider.account)?;
     let page =
         state.day_of(&provider, params.day.0, paging.cursor.as_deref(), limit, &after).await?;
-    Ok(listed(&state, reader, page).await?.into_response())
-}
-
-async fn listed(
-    state: &QueryState,
-    reader: AccountId,
-    page: Page<AppointmentRow>,
-) -> Result<Json<List<AppointmentBody>>, Problem> {
-    let items = seen_by(state, reader, page.items).await?;
-    Ok(Json(List { items, next_cursor: page.next_cursor }))
+    let items = seen_by(&state, reader, page.items).await?;
+    Ok(Json(List { items, next_cursor: page.next_cursor }).into_response())
 }

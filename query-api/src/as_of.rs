@@ -17,7 +17,7 @@ use domain::agenda::Agenda;
 use domain::aggregate::StreamId;
 use domain::appointment::Appointment;
 use domain::event::Event;
-use domain::ids::{AccountId, AgendaId, AppointmentId, Id, ProviderId};
+use domain::ids::{AgendaId, AppointmentId, Id, ProviderId};
 use domain::position::{Partition, Position, PositionToken};
 use domain::provider::Provider;
 use domain::slots::{Span, local_day_span};
@@ -145,14 +145,14 @@ pub(crate) async fn appointment(
     actor: &Actor,
     id: AppointmentId,
     point: &Point,
-) -> Result<(AppointmentRow, Position, AccountId), Problem> {
+) -> Result<(AppointmentRow, Position), Problem> {
     rules::own(actor)?;
     let present = state.log.load::<Appointment>(id).await.map_err(log_problem)?;
     let booking = present.state.booking.as_ref().ok_or(Kind::NotFound)?;
-    let reader = rules::past_appointment(actor, booking)?;
+    rules::past_appointment(actor, booking)?;
     let until = point.of(state, state.log.partition_of(id.slot())).await?;
     let row = fold(state, [id], until).await?.remove(&id).ok_or(Kind::NotFound)?;
-    Ok((row, until, reader))
+    Ok((row, until))
 }
 
 /// A provider's appointments of a local day as they were, as of which event, and who the provider is: those that began
@@ -166,13 +166,13 @@ pub(crate) async fn day(
     point: &Point,
     cursor: Option<&str>,
     limit: PageLimit,
-) -> Result<(Page<AppointmentRow>, Position, AccountId), Problem> {
+) -> Result<(Page<AppointmentRow>, Position), Problem> {
     rules::own(actor)?;
     let after: Option<(Instant, AppointmentId)> =
         paging::decode(OF_PROVIDER, cursor).map_err(|error| table_problem(error.into()))?;
     let present = state.log.load::<Provider>(provider).await.map_err(log_problem)?;
     let shop = present.state.shop.as_ref().ok_or(Kind::NotFound)?;
-    let reader = rules::provider_day(actor, shop.account)?;
+    rules::provider_day(actor, shop.account)?;
     let until = point.of(state, state.log.partition_of(provider.slot())).await?;
     let then = state.log.load_until::<Provider>(provider, until).await.map_err(log_problem)?;
     if then.state.shop.is_none() {
@@ -180,7 +180,7 @@ pub(crate) async fn day(
     }
     let mut page = Page { items: Vec::new(), next_cursor: None };
     let Some(within) = local_day_span(then.state.schedule.zone, day) else {
-        return Ok((page, until, reader));
+        return Ok((page, until));
     };
     let mut seated = seated(state, provider, within, until).await?;
     seated.retain(|key| after.is_none_or(|after| *key > after));
@@ -195,11 +195,11 @@ pub(crate) async fn day(
             if page.items.len() == most || looked_at == LOOKED_AT {
                 let more = looked_at < seated.len();
                 page.next_cursor = more.then(|| paging::encode(OF_PROVIDER, &(start, id)));
-                return Ok((page, until, reader));
+                return Ok((page, until));
             }
         }
     }
-    Ok((page, until, reader))
+    Ok((page, until))
 }
 
 /// What the agendas of a stretch ever gave a seat in it, where it was not given another one in them since: when, and
