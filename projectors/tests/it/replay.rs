@@ -383,10 +383,11 @@ async fn both_caches_applied_twice_or_from_zero_hold_what_the_log_says() {
             let look = async || {
                 let mut seen = Vec::new();
                 for shop in &town.shops {
-                    let docs = cache.get(*shop, &days).await.unwrap();
+                    let mut docs = cache.get(*shop, &days).await.unwrap();
                     let partition = log.partition_of(domain::ids::Id::slot(*shop));
                     assert_eq!(
-                        docs.state.map(|state| state.applied()),
+                        // Taken out: of two caches each counts its own epochs.
+                        docs.state.take().map(|state| state.applied()),
                         Some(log.head(partition).await.unwrap())
                     );
                     assert!(docs.schedule.is_some());

@@ -126,7 +126,7 @@ async fn bad_paths_and_queries_are_problems() {
         ),
         (
             "GET",
-            "/api/appointments/00000000-0000-7000-8000-000000000000?as_of_position=9999:1"
+            "/api/appointments/00000000-0000-7000-8000-000000000000?as_of_position=nonsense"
                 .to_owned(),
             400,
         ),
