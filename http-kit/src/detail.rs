@@ -149,6 +149,9 @@ const FORMS: &[(&str, &str)] = &[
         "latitude,longitude, como -23.5505,-46.6333",
     ),
     ("be at most max_price_minor", "no máximo max_price_minor"),
+    ("be at least 0", "no mínimo 0"),
+    ("be given with a price", "informado junto com um preço"),
+    ("be a text with a letter or a digit", "um texto com uma letra ou um dígito"),
     ("be 1 to 255 visible ASCII characters", "de 1 a 255 caracteres ASCII visíveis"),
 ];
 

@@ -290,10 +290,10 @@ impl ProvidersParams {
         // Nothing to look for finds nobody, not everybody.
         let (words, city) = (self.q.as_deref().map(query_words), self.city.as_deref().map(plain));
         if words.as_ref().is_some_and(Vec::is_empty) {
-            return Err(wrong("q", "q must have a letter or a digit"));
+            return Err(wrong("q", "q must be a text with a letter or a digit"));
         }
         if city.as_ref().is_some_and(String::is_empty) {
-            return Err(wrong("city", "city must have a letter"));
+            return Err(wrong("city", "city must be a text with a letter or a digit"));
         }
         let price = (min_minor.is_some() || max_minor.is_some()).then(|| PriceRange {
             min_minor: min_minor.unwrap_or(0),
