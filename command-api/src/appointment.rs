@@ -199,8 +199,9 @@ async fn book(
         Some(GuestContact { name, email, phone, locale }) => {
             if is_guest {
                 api.limits.address(Rule::GuestBooking, sent.origin.ip).await?;
-                api.limits.account(Rule::GuestBooking, email.as_str()).await?;
             }
+            // Whoever books, a mail goes there.
+            api.limits.account(Rule::GuestBooking, email.as_str()).await?;
             let locale = locale.unwrap_or(sent.origin.locale);
             let contact = Contact { name, email, phone };
             api.execute(actor, sent, BookForGuest { booking, contact, locale }).await?

@@ -38,7 +38,7 @@ pub use self::expire::ExpireAppointment;
 pub use self::guest::{EraseGuest, GUEST_LINK_DAYS, guest_link_ends};
 pub use self::note::{NOTE_CHANGES, NoteAppointment};
 pub use self::place::ALTERNATIVES;
-pub use self::reschedule::RescheduleAppointment;
+pub use self::reschedule::{MOVES, RescheduleAppointment};
 pub use self::stands::AppointmentStands;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
 use crate::hours::{Confirmation, Zone};
@@ -70,6 +70,8 @@ pub struct Booking {
     pub answer_by: Option<Instant>,
     /// Until when it can be set right whether the client came; `None` until it was said.
     pub correctable_until: Option<Instant>,
+    /// How often it was moved.
+    pub moves: u8,
     /// What each side noted for itself alone.
     pub private_notes: PrivateNotes,
 }
@@ -392,6 +394,9 @@ impl Aggregate for Appointment {
                 if to == slot {
                     return Ok(Vec::new());
                 }
+                if booking.moves >= MOVES {
+                    return Err(Refusal::LimitReached { what: "moves", limit: MOVES.into() });
+                }
                 // Whoever moves it has agreed to the new time; a client's move waits for the provider
                 // again where bookings do. The provider's own move does not give them longer to answer.
                 let (status, answer_by) = match by {
@@ -459,6 +464,7 @@ impl Aggregate for Appointment {
                 status: *status,
                 answer_by: *answer_by,
                 correctable_until: None,
+                moves: 0,
                 private_notes: PrivateNotes::default(),
             });
             return;
@@ -473,6 +479,7 @@ impl Aggregate for Appointment {
                 booking.slot = *to;
                 booking.status = *status;
                 booking.answer_by = *answer_by;
+                booking.moves = booking.moves.saturating_add(1);
             }
             AppointmentEvent::AppointmentExpired { .. } => booking.status = Status::Expired,
             AppointmentEvent::AppointmentCompleted { correctable_until, .. } => {

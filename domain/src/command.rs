@@ -144,6 +144,12 @@ pub struct ClaimKey {
 }
 
 impl ClaimKey {
+    /// The first half of the hash, for where a name will do.
+    pub fn half(&self) -> [u8; 16] {
+        let (half, _) = self.hash.split_first_chunk().expect("a hash has 32 bytes");
+        *half
+    }
+
     /// Where the claim lives.
     pub fn slot(&self) -> RoutingSlot {
         RoutingSlot::from_bits(u16::from_be_bytes([self.hash[0], self.hash[1]]) >> 4)

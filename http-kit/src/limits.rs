@@ -102,7 +102,7 @@ pub enum Rule {
     PasswordReset,
     /// Exchanging a refresh token.
     Refresh,
-    /// Booking without an account.
+    /// Booking for somebody without an account.
     GuestBooking,
 }
 
@@ -198,7 +198,7 @@ pub struct Quotas {
     pub password_reset: Quota,
     /// Refreshes, of an address and of an account.
     pub refresh: Quota,
-    /// Bookings without an account, of an address and for an email address.
+    /// Bookings for people without an account: of an address, where nobody is signed in; and for an email address.
     pub guest_booking: Quota,
 }
 

@@ -583,6 +583,8 @@ fn plural_pt(what: &str) -> &str {
         "overrides" => "dias alterados",
         "sockets" => "conexões abertas",
         "changes of notes" => "alterações das anotações",
+        "former slugs" => "endereços antigos",
+        "moves" => "remarcações",
         other => other,
     }
 }

@@ -101,12 +101,28 @@ impl QueryState {
             return Ok(answer);
         }
         self.tables_after(after).await?;
+        // Tables that are built anew are behind the marks: of what they lack nobody would tell.
+        let reached = match &marks {
+            Some(marks) => self.tables_reach(marks).await?,
+            None => false,
+        };
         let answer = make().await?;
-        if let Some(marks) = marks {
+        if let Some(marks) = marks.filter(|_| reached) {
             let kept = Kept { marks, since: Instant::now(), answer: answer.clone() };
             self.catalogue.0.insert(question, Arc::new(kept));
         }
         Ok(answer)
+    }
+
+    /// Whether the read tables have applied what every partition's mark is as of.
+    async fn tables_reach(&self, marks: &[u64]) -> Result<bool, Problem> {
+        let partitions: Vec<_> = self.log.partitions().all().collect();
+        let applied = self.tables.applied(&partitions).await;
+        let applied = applied.map_err(|error| Problem::unavailable(&error))?;
+        Ok(partitions
+            .iter()
+            .zip(marks)
+            .all(|(partition, mark)| applied.number(*partition) >= *mark))
     }
 
     /// Every partition's mark; those that are missing, or too old for the client, are made anew. `None` while nothing may
@@ -114,6 +130,7 @@ impl QueryState {
     async fn marks(&self, after: &PositionToken) -> Result<Option<Vec<u64>>, Problem> {
         let Ok(cached) = self.availability.get_catalogue().await else { return Ok(None) };
         let mut marks = Vec::with_capacity(cached.len());
+        let mut waited = false;
         for (partition, cached) in cached {
             let wanted = after.number(partition);
             let fresh = cached.applied.is_some_and(|applied| applied >= wanted);
@@ -122,7 +139,9 @@ impl QueryState {
                 marks.push(doc.number);
                 continue;
             }
-            self.tables_after(after).await?;
+            if !std::mem::replace(&mut waited, true) {
+                self.tables_after(after).await?;
+            }
             let (number, whole) = self.tables_as_of(partition).await?;
             if !whole {
                 return Ok(None);

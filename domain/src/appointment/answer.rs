@@ -1,6 +1,6 @@
 //! The provider's answer to a booking: yes or no.
 
-use super::stands::{AppointmentStands, end, providers_side, stands};
+use super::stands::{AppointmentStands, end, providers_side, said};
 use super::{Appointment, AppointmentCommand, Status};
 use crate::command::{Command, Stop, Target, View};
 use crate::ids::AppointmentId;
@@ -27,9 +27,7 @@ impl Command for ConfirmAppointment {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let booking = providers_side(view, self.appointment)?;
-        view.decide::<Appointment>(self.appointment, AppointmentCommand::Confirm)?;
-        Ok(AppointmentStands { status: Status::Confirmed, ..stands(self.appointment, booking) })
+        said(view, self.appointment, AppointmentCommand::Confirm, Status::Confirmed)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use chrono::TimeDelta;
 
-use super::stands::{AppointmentStands, providers_side, stands};
+use super::stands::{AppointmentStands, providers_side, said};
 use super::{Appointment, AppointmentCommand, Booking, Status, wrong};
 use crate::command::{Command, Stop, Target, View};
 use crate::ids::AppointmentId;
@@ -61,17 +61,6 @@ impl Command for MarkNoShow {
     fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
         said(view, self.appointment, AppointmentCommand::MarkNoShow, Status::NoShow)
     }
-}
-
-fn said(
-    view: &View<'_>,
-    appointment: AppointmentId,
-    command: AppointmentCommand,
-    status: Status,
-) -> Result<AppointmentStands, Stop> {
-    let booking = providers_side(view, appointment)?;
-    view.decide::<Appointment>(appointment, command)?;
-    Ok(AppointmentStands { status, ..stands(appointment, booking) })
 }
 
 /// Whether it can be said now whether the client came, and until when that can be set right. `from` is when it can be

@@ -7,7 +7,7 @@ use crate::account::{Account, signed_in};
 use crate::actor::Actor;
 use crate::agenda::{Agenda, AgendaCommand, Taking};
 use crate::aggregate::StreamId;
-use crate::command::{Command, Stop, Target, View};
+use crate::command::{ClaimKind, Command, Stop, Target, View};
 use crate::hours::Confirmation;
 use crate::ids::{AgendaId, AppointmentId, GuestId, Id, ProviderId, ServiceId};
 use crate::locale::Locale;
@@ -151,8 +151,15 @@ impl Command for BookForGuest {
     const NAME: &'static str = "BookForGuest";
     type Outcome = AppointmentStands;
 
+    /// With whom; of somebody who is not signed in, also whose address: anybody may have chosen the same key for a retry.
     fn target(&self, view: &View<'_>) -> Target {
-        self.booking.target(view)
+        let target = self.booking.target(view);
+        if view.actor().account().is_some() {
+            return target;
+        }
+        let address = view.claim_key(ClaimKind::Email, self.contact.email.as_str());
+        let name = format!("{}/{:x}", target.name, u128::from_be_bytes(address.half()));
+        Target { name, ..target }
     }
 
     fn queue(&self) -> Option<StreamId> {

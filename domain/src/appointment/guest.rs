@@ -2,12 +2,11 @@
 
 use chrono::TimeDelta;
 
-use super::stands::{AppointmentStands, party, stands};
+use super::stands::{AppointmentStands, free, party, stands};
 use super::{Appointment, AppointmentCommand, AppointmentEvent, Booking, Client, Status};
 use crate::actor::Actor;
-use crate::agenda::{Agenda, AgendaCommand};
 use crate::command::{Command, Stop, Target, View};
-use crate::ids::{AgendaId, AppointmentId, GuestId};
+use crate::ids::{AppointmentId, GuestId};
 use crate::personal::Personal;
 use crate::slots::{Span, shifted};
 use crate::{Instant, Refusal};
@@ -40,7 +39,8 @@ pub(super) fn by_link<'a>(
     if good { Ok(booking) } else { Err(Refusal::InvalidLink.into()) }
 }
 
-/// Erase a guest for good: their data key is destroyed, and the appointment called off if it is still to come.
+/// Erase a guest for good: their data key is destroyed, and the appointment called off if it is still to come. The
+/// cancellation window does not hold that up (K12): it is about appointments, not about one's data.
 #[derive(Debug, Clone)]
 pub struct EraseGuest {
     /// Whose appointment.
@@ -78,11 +78,7 @@ impl Command for EraseGuest {
         if !events.iter().any(calls_off) {
             return Ok(outcome);
         }
-        let (provider, appointment) = (booking.terms.provider, self.appointment);
-        for day in booking.terms.measure.buffered(booking.slot).utc_days() {
-            let free = AgendaCommand::FreeSlot { provider, day, appointment };
-            view.decide::<Agenda>(AgendaId::of(provider, day), free)?;
-        }
+        free(view, self.appointment, booking)?;
         Ok(AppointmentStands { status: Status::Cancelled, ..outcome })
     }
 }

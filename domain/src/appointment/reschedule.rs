@@ -11,6 +11,9 @@ use crate::command::{Command, Stop, Target, View};
 use crate::ids::AppointmentId;
 use crate::provider::Provider;
 
+/// How often an appointment can be moved: each move is news for somebody, and of a guest's a mail.
+pub const MOVES: u8 = 50;
+
 /// Move an appointment to another start, keeping its id, its history and what was agreed (K19).
 #[derive(Debug, Clone)]
 pub struct RescheduleAppointment {

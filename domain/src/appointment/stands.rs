@@ -88,14 +88,36 @@ pub(super) fn end(
     status: Status,
 ) -> Result<AppointmentStands, Stop> {
     let events = view.decide::<Appointment>(appointment, command)?;
-    if !events.is_empty() {
-        let provider = booking.terms.provider;
-        for day in booking.terms.measure.buffered(booking.slot).utc_days() {
-            let free = AgendaCommand::FreeSlot { provider, day, appointment };
-            view.decide::<Agenda>(AgendaId::of(provider, day), free)?;
-        }
+    if events.is_empty() {
+        return Ok(stands(appointment, booking));
     }
-    let status = if events.is_empty() { booking.status } else { status };
+    free(view, appointment, booking)?;
+    Ok(AppointmentStands { status, ..stands(appointment, booking) })
+}
+
+/// Gives back what an appointment holds, in the agenda of each day it touches.
+pub(super) fn free(
+    view: &View<'_>,
+    appointment: AppointmentId,
+    booking: &Booking,
+) -> Result<(), Stop> {
+    let provider = booking.terms.provider;
+    for day in booking.terms.measure.buffered(booking.slot).utc_days() {
+        let free = AgendaCommand::FreeSlot { provider, day, appointment };
+        view.decide::<Agenda>(AgendaId::of(provider, day), free)?;
+    }
+    Ok(())
+}
+
+/// The provider says how an appointment stands; what it holds stays as it is.
+pub(super) fn said(
+    view: &View<'_>,
+    appointment: AppointmentId,
+    command: AppointmentCommand,
+    status: Status,
+) -> Result<AppointmentStands, Stop> {
+    let booking = providers_side(view, appointment)?;
+    view.decide::<Appointment>(appointment, command)?;
     Ok(AppointmentStands { status, ..stands(appointment, booking) })
 }
 

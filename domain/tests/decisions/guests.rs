@@ -5,7 +5,7 @@ use domain::actor::Actor;
 use domain::aggregate::StreamId;
 use domain::appointment::{
     Appointment, AppointmentEvent, AppointmentStands, BookAppointment, BookForGuest,
-    CancelAppointment, Client, ConfirmAppointment, Contact, DeclineAppointment, EraseGuest,
+    CancelAppointment, Client, ConfirmAppointment, Contact, DeclineAppointment, EraseGuest, MOVES,
     Parties, RescheduleAppointment, Side, Status,
 };
 use domain::command::Command;
@@ -211,4 +211,38 @@ fn an_account_is_written_as_before_there_were_guests() {
         assert_eq!(value["client"], written);
         assert_eq!(serde_json::from_value::<Parties>(value).unwrap().client, client);
     }
+}
+
+#[test]
+fn two_guests_may_choose_the_same_key_and_one_guest_who_tries_again_is_the_same() {
+    let scene = scene(open_to_guests());
+    let target = |actor: &Actor, email: &str| {
+        let (provider, start) = (scene.shop.id, instant(START));
+        let booking = BookAppointment { provider, service: None, start, notes: None };
+        let contact =
+            Contact { name: "Gil".parse().unwrap(), email: email.parse().unwrap(), phone: None };
+        let command = BookForGuest { booking, contact, locale: Locale::En };
+        scene.world.target_of(actor, &command)
+    };
+    let gil = target(&Actor::Anonymous, "gil@example.com");
+    assert_eq!(target(&Actor::Anonymous, "Gil@Example.com"), gil);
+    assert_ne!(target(&Actor::Anonymous, "eva@example.com").name, gil.name);
+    assert!(!gil.name.contains("gil"), "{}", gil.name);
+    assert_eq!(gil.stream, target(&scene.shop.owner, "gil@example.com").stream);
+}
+
+#[test]
+fn an_appointment_is_not_moved_for_ever() {
+    let mut scene = scene(open_to_guests());
+    let (guest, appointment) = scene.guest();
+    let mut to = |n: u8| {
+        let start = instant(if n.is_multiple_of(2) { "2026-03-03T14:00:00Z" } else { START });
+        scene.world.run(&guest, &RescheduleAppointment { appointment, start }).map(|_| ())
+    };
+    for n in 0..MOVES {
+        to(n).unwrap();
+    }
+    let limit = Refusal::LimitReached { what: "moves", limit: MOVES.into() };
+    assert_eq!(to(MOVES), Err(limit));
+    scene.owner(&ConfirmAppointment { appointment }).unwrap();
 }

@@ -14,7 +14,7 @@ use domain::aggregate::{Aggregate, StreamId, StreamKind, Version};
 use domain::appointment::{Appointment, AppointmentStands, BookAppointment};
 use domain::category::Category;
 use domain::command::{
-    self, ClaimHasher, ClaimKey, ClaimKind, Command, Facts, Loaded, SecretKey, Stop, View,
+    self, ClaimHasher, ClaimKey, ClaimKind, Command, Facts, Loaded, SecretKey, Stop, Target, View,
 };
 use domain::event::Event;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
@@ -183,6 +183,20 @@ impl World {
             }
         }
         panic!("{} never had all it asked for", C::NAME);
+    }
+
+    /// What a command is about, for whoever sends it.
+    pub(crate) fn target_of<C: Command>(&self, actor: &Actor, command: &C) -> Target {
+        let facts = Facts {
+            now: self.now,
+            actor,
+            if_match: None,
+            mint: Mint::new([0; 32]),
+            claims_by: &PlainHasher,
+            streams: &HashMap::new(),
+            claims: &HashMap::new(),
+        };
+        command.target(&View::new(&facts))
     }
 
     fn store(&mut self, stream: StreamId, event: &Event) {

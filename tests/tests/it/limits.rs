@@ -62,6 +62,11 @@ async fn guests_book_so_often_from_one_address_and_for_one_address() {
         book("203.0.113.1", "ian@example.com", 14).await.expect(429);
         book("203.0.113.2", "gil@example.com", 14).await.expect(201);
         book("203.0.113.3", "Gil@example.com", 15).await.expect(429);
+        // A mail goes there, whoever books.
+        let start = end_to_end::in_days(7, "16:00:00Z");
+        let contact = json!({ "name": "Gil Guest", "email": "gil@example.com" });
+        let body = json!({ "provider_id": ana.id, "start": start, "contact": contact });
+        ana.owner.api.post("/api/appointments", body).await.expect(429);
     }
 }
 
