@@ -18,7 +18,7 @@ pub(crate) type State = Arc<dyn Any + Send + Sync>;
 
 /// The form snapshots are written in. Raise it whenever an aggregate's fields change: snapshots of another
 /// form are not read, and replaced when their stream is next loaded.
-pub(crate) const SNAPSHOT_FORM: &str = "4";
+pub(crate) const SNAPSHOT_FORM: &str = "5";
 
 macro_rules! kinds {
     ($($kind:ident),* $(,)?) => {
