@@ -34,9 +34,9 @@ use uuid::Uuid;
 
 use crate::append::CommandRow;
 use crate::codec::EncodedEvent;
+use crate::connections::Taken;
 use crate::load::StoredCommand;
 use crate::sealing::SubjectKey;
-use crate::writers::Writer;
 use crate::{Core, LogError, Metadata, Recorded, big, from_big, small, unavailable};
 
 /// The most events one call carries, unless a single request has more.
@@ -263,7 +263,7 @@ fn next_batch(waiting: &mut VecDeque<Ticket>, most: usize) -> Vec<Ticket> {
 }
 
 /// Sends a batch and answers its requests.
-async fn send(core: &Arc<Core>, writer: Result<Writer, sqlx::Error>, batch: Vec<Ticket>) {
+async fn send(core: &Arc<Core>, writer: Result<Taken, sqlx::Error>, batch: Vec<Ticket>) {
     let writer = match writer {
         Ok(writer) => writer,
         Err(error) => return answer_all(batch, &lost(error)),
@@ -327,7 +327,7 @@ fn answer_all(tickets: Vec<Ticket>, fault: &Fault) {
 /// call with the given connection looks up only commands that have a key; every other looks up all.
 async fn call_again(
     core: &Core,
-    mut writer: Option<Writer>,
+    mut writer: Option<Taken>,
     batch: &[Ticket],
 ) -> Result<Called, Fault> {
     let mut fault = Fault::Closed;
@@ -378,7 +378,7 @@ struct Called {
 /// One call of `log_append`: one statement, one round trip, one transaction.
 async fn call(
     core: &Core,
-    mut writer: Writer,
+    mut writer: Taken,
     batch: &[Ticket],
     look_up_all: bool,
 ) -> Result<Called, Fault> {

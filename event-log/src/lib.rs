@@ -25,11 +25,14 @@ use sqlx::{PgPool, Row as _};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::connections::Connections;
+
 pub mod append;
 mod as_of;
 pub mod checkpoints;
 mod clock;
 mod codec;
+mod connections;
 pub mod erasure;
 pub mod executor;
 mod keys;
@@ -47,7 +50,6 @@ mod turnstile;
 mod upcast;
 pub mod verify;
 mod wake;
-mod writers;
 
 pub use append::{Append, AppendError, Appended, CommandRow, StreamAppend};
 pub use as_of::AsOf;
@@ -81,8 +83,9 @@ pub struct LogOptions {
     /// How many connections append. As many as there are cores to work on it: with more, batches are smaller
     /// and cost more; with fewer, a head that somebody holds keeps other partitions waiting.
     pub writers: usize,
-    /// How many connections read the log and serve what follows it. Like those that append, hardly more than there are cores:
-    /// each more is another process of Postgres that finds the caches cold, and a call takes up to half as long again.
+    /// How many connections load what commands are decided on, and how many read the log and serve what follows it. Like
+    /// those that append, hardly more than there are cores: each more is another process of Postgres that finds the caches
+    /// cold, and a call takes up to half as long again.
     pub readers: usize,
     /// The longest a statement of an append may take.
     pub statement_timeout: Duration,
@@ -250,7 +253,8 @@ pub struct EventLog {
 pub(crate) struct Core {
     pub(crate) pool: PgPool,
     pub(crate) readers: PgPool,
-    pub(crate) writers: writers::Writers,
+    pub(crate) writers: Connections,
+    pub(crate) loaders: Connections,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: keys::Keys,
     pub(crate) ring: sealing::KeyRing,
@@ -288,7 +292,8 @@ impl EventLog {
         let keys = keys::Keys::new(master);
         let id = create_or_check(&pool, &keys, options.partitions).await?;
         let core = Arc::new(Core {
-            writers: writers::Writers::new(&pool, &options),
+            writers: Connections::new(&pool, &options, "pontual-append", options.writers),
+            loaders: Connections::new(&pool, &options, "pontual-load", options.readers),
             hot: load::Hot::new(options.hot_aggregates),
             wake: wake::Wake::new(options.partitions),
             recent: recent::Recent::new(options.partitions),
@@ -522,6 +527,7 @@ impl EventLog {
     /// Waits for the appends under way, for a moment, and takes no more: later ones are refused as unavailable.
     pub async fn close(&self) {
         self.core.writers.close().await;
+        self.core.loaders.close().await;
         self.core.readers.close().await;
     }
 }
@@ -551,7 +557,7 @@ impl ClaimHasher for EventLog {
 
 /// A pool like this one, but smaller.
 fn readers(pool: &PgPool, most: usize) -> PgPool {
-    let connect = (*pool.connect_options()).clone().options(writers::BY_INDEX);
+    let connect = (*pool.connect_options()).clone().options(connections::BY_INDEX);
     let connect = connect.application_name("pontual-log");
     let options = pool.options().clone().min_connections(0);
     options.max_connections(u32::try_from(most.max(2)).unwrap_or(16)).connect_lazy_with(connect)

@@ -296,20 +296,24 @@ impl Core {
             forms.push(from_snapshot.then_some(SNAPSHOT_FORM));
         }
         let slot = |id| small(self.partition_of(RoutingSlot::of(id)));
-        let query =
+        let claimed: Vec<_> = claims.iter().map(|k| small(self.partition_of(k.slot()))).collect();
+        let kinds: Vec<_> = claims.iter().map(|k| k.kind.as_str()).collect();
+        let hashes: Vec<_> = claims.iter().map(|k| k.hash.as_slice()).collect();
+        let query = || {
             sqlx::query("SELECT * FROM log_read($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
                 .bind(command.map(slot))
                 .bind(command)
-                .bind(claims.iter().map(|k| small(self.partition_of(k.slot()))).collect::<Vec<_>>())
-                .bind(claims.iter().map(|k| k.kind.as_str()).collect::<Vec<_>>())
-                .bind(claims.iter().map(|k| k.hash.as_slice()).collect::<Vec<_>>())
-                .bind(at)
-                .bind(ids)
-                .bind(after)
-                .bind(forms)
+                .bind(&claimed)
+                .bind(&kinds)
+                .bind(&hashes)
+                .bind(&at)
+                .bind(&ids)
+                .bind(&after)
+                .bind(&forms)
                 .bind(page)
-                .bind(with_metadata);
-        self.bounded(query.fetch_all(&self.readers)).await
+                .bind(with_metadata)
+        };
+        self.bounded(self.loaders.fetch_all(query)).await
     }
 
     /// Everything that happened to these streams after these versions, with metadata: what stood in the way
