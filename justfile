@@ -11,7 +11,7 @@ test *args:
 run *args:
     scripts/run.sh {{args}}
 
-# append, book or slots
+# append, book, slots or month
 bench name *args:
     scripts/bench.sh {{name}} {{args}}
 

@@ -24,6 +24,8 @@ use sqlx::Connection;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+pub mod race;
+pub mod registrar;
 pub mod socket;
 
 /// What a Pontual runs on.
@@ -39,6 +41,9 @@ impl Profile {
     /// Both.
     pub const ALL: [Self; 2] = [Self::SingleNode, Self::Full];
 }
+
+/// What a Pontual under test takes for its public URL.
+pub const PUBLIC_URL: &str = "http://pontual.localhost";
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -201,7 +206,7 @@ impl Pontual {
             .env("PATH", std::env::var("PATH").unwrap_or_default())
             .env("PONTUAL_DATA_DIR", self.folder.path())
             .env("PONTUAL_PARTITIONS", self.partitions.to_string())
-            .env("PONTUAL_PUBLIC_URL", "http://pontual.localhost")
+            .env("PONTUAL_PUBLIC_URL", PUBLIC_URL)
             .env("PONTUAL_DATABASE_POOL", "8")
             .env("PONTUAL_RATE_LIMITS", "off")
             .env("PONTUAL_REDIS_PREFIX", format!("{}:", self.database))
@@ -318,16 +323,7 @@ impl Pontual {
 
     /// A person with a shop; `extra` goes into the request that opens it.
     pub async fn provider_with(&self, name: &str, extra: Value) -> Shop {
-        let owner = self.client(name).await;
-        let slug = format!("{}-{}", name.to_lowercase(), unique().replace('_', "-"));
-        let mut request = json!({ "business_name": format!("{name}'s"), "slug": slug, "time_zone": "America/Sao_Paulo" });
-        for (key, value) in extra.as_object().into_iter().flatten() {
-            request[key] = value.clone();
-        }
-        let opened = owner.api.post("/api/providers", request).await.expect(201);
-        let id = opened.body["id"].as_str().expect("an id").to_owned();
-        let position = opened.position();
-        Shop { owner, id, slug, position }
+        self.client(name).await.opens(name, extra).await
     }
 
     /// The token of the newest confirmation mail to an address.
@@ -493,6 +489,19 @@ pub struct Person {
 }
 
 impl Person {
+    /// Opens a shop; `extra` goes into the request.
+    pub async fn opens(self, name: &str, extra: Value) -> Shop {
+        let slug = format!("{}-{}", name.to_lowercase(), unique().replace('_', "-"));
+        let mut request = json!({ "business_name": format!("{name}'s"), "slug": slug, "time_zone": "America/Sao_Paulo" });
+        for (key, value) in extra.as_object().into_iter().flatten() {
+            request[key] = value.clone();
+        }
+        let opened = self.api.post("/api/providers", request).await.expect(201);
+        let id = opened.body["id"].as_str().expect("an id").to_owned();
+        let position = opened.position();
+        Shop { owner: self, id, slug, position }
+    }
+
     /// Books the shop's only service.
     pub async fn book(&self, shop: &Shop, start: &str) -> Answer {
         self.api.post("/api/appointments", json!({ "provider_id": shop.id, "start": start })).await

@@ -16,6 +16,7 @@ mod limits;
 mod notifications;
 mod operations;
 mod photos;
+mod races;
 mod tokens;
 mod two_processes;
 mod unicode;

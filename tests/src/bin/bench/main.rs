@@ -4,6 +4,7 @@
 //! scripts/bench.sh append      the log alone, beside pgbench's bare inserts
 //! scripts/bench.sh book        bookings over HTTP, beside the same
 //! scripts/bench.sh slots       free slots over HTTP, beside a bare handler with one Redis GET
+//! scripts/bench.sh month       free days of a month at half of the saturating rate, beside the same
 //! ```
 //!
 //! Reads `DATABASE_URL` (a superuser's), `REDIS_URL`, `MONGODB_URL` and `BENCH_PONTUAL` (the program), which
@@ -14,6 +15,7 @@
 mod append;
 mod book;
 mod load;
+mod month;
 mod peer;
 mod slots;
 mod town;
@@ -25,6 +27,7 @@ async fn main() -> anyhow::Result<()> {
         "append" => append::run().await,
         "book" => book::run().await,
         "slots" => slots::run().await,
-        other => anyhow::bail!("no benchmark {other:?}: append, book or slots"),
+        "month" => month::run(std::env::args().nth(2)).await,
+        other => anyhow::bail!("no benchmark {other:?}: append, book, slots or month"),
     }
 }

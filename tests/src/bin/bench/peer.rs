@@ -4,6 +4,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use redis::AsyncCommands;
+use redis::aio::ConnectionManager;
 use sqlx::Connection;
 use tokio::process::Command;
 
@@ -67,4 +72,29 @@ pub(crate) fn program() -> anyhow::Result<PathBuf> {
     let program = std::env::var_os("BENCH_PONTUAL")
         .context("BENCH_PONTUAL is not set: run scripts/bench.sh")?;
     Ok(program.into())
+}
+
+/// A handler that answers with one Redis GET of so many bytes; its address. A program of its own, this one started again as
+/// `bench bare-get`, would share nothing with the load; a runtime of its own in this process shares the allocator only.
+pub(crate) async fn bare_handler(bytes: usize) -> anyhow::Result<String> {
+    let url = std::env::var("REDIS_URL").context("REDIS_URL is not set")?;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async move {
+            let redis = redis::Client::open(url)?;
+            let mut connection = ConnectionManager::new(redis).await?;
+            let _: () = connection.set("bench:bare", "x".repeat(bytes)).await?;
+            let app = Router::new().route("/", get(handle)).with_state(connection);
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+            let _ = tell.send(listener.local_addr()?.to_string());
+            axum::serve(listener, app).await?;
+            anyhow::Ok(())
+        })
+    });
+    told.await.context("the bare handler did not start")
+}
+
+async fn handle(State(mut redis): State<ConnectionManager>) -> Result<String, String> {
+    redis.get("bench:bare").await.map_err(|error| error.to_string())
 }

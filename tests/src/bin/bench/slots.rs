@@ -3,16 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use axum::Router;
-use axum::extract::State;
-use axum::routing::get;
 use chrono::Days;
-use redis::AsyncCommands;
-use redis::aio::ConnectionManager;
 
-use crate::load;
 use crate::town::Town;
+use crate::{load, peer};
 
 const CLIENTS: usize = 64;
 const PROVIDERS: usize = 200;
@@ -41,7 +35,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         let query = format!("provider_id={provider}&day={day}");
         Some(load::get(&format!("/api/providers/available-times?{query}")))
     };
-    let bare = bare_handler().await?;
+    let bare = peer::bare_handler(700).await?;
     let plain = |_| Some(load::get("/"));
     load::run(&town.address, CLIENTS, WARM_UP, 200, ask.clone()).await?;
     load::run(&bare, CLIENTS, WARM_UP, 200, plain).await?;
@@ -51,39 +45,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         ours.push(load::run(&town.address, CLIENTS, MEASURE / 2, 200, ask.clone()).await?);
         limit.push(load::run(&bare, CLIENTS, MEASURE / 2, 200, plain).await?);
     }
-    let median = |mut all: Vec<load::Measured>| {
-        all.sort_by(|a, b| a.rate.total_cmp(&b.rate));
-        all.swap_remove(1)
-    };
-    let (ours, limit) = (median(ours), median(limit));
+    let (ours, limit) = (load::median(ours), load::median(limit));
     println!("  a bare handler with one Redis GET   {}", limit.line());
     println!("  free slots of a day                 {}", ours.line());
     println!("  ratio {:.2} (at least 0.70)", ours.rate / limit.rate);
     Ok(())
-}
-
-/// A program of its own: this one, started again as `bench bare-get`, would share nothing with the load; a
-/// runtime of its own in this process shares the allocator only. Its address.
-async fn bare_handler() -> anyhow::Result<String> {
-    let url = std::env::var("REDIS_URL").context("REDIS_URL is not set")?;
-    let (tell, told) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async move {
-            let redis = redis::Client::open(url)?;
-            let mut connection = ConnectionManager::new(redis).await?;
-            // As many bytes as an answer of ours.
-            let _: () = connection.set("bench:bare", "x".repeat(700)).await?;
-            let app = Router::new().route("/", get(handle)).with_state(connection);
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-            let _ = tell.send(listener.local_addr()?.to_string());
-            axum::serve(listener, app).await?;
-            anyhow::Ok(())
-        })
-    });
-    told.await.context("the bare handler did not start")
-}
-
-async fn handle(State(mut redis): State<ConnectionManager>) -> Result<String, String> {
-    redis.get("bench:bare").await.map_err(|error| error.to_string())
 }

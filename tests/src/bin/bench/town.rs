@@ -5,17 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use base64::Engine;
-use domain::account::{ConfirmEmail, RegisterAccount};
 use domain::actor::{Actor, Role};
-use domain::command::{ClaimHasher, ClaimKind};
 use domain::hours::{Confirmation, Policy, Zone};
-use domain::ids::{AccountId, Id, ProviderId, RoutingSlot, SessionId, shape};
-use domain::locale::Locale;
+use domain::ids::ProviderId;
 use domain::provider::OpenProvider;
-use event_log::executor::{Executor, Origin};
-use event_log::{EventLog, LogOptions, MasterKey, SystemClock};
-use http_kit::auth::{Names, Signer};
+use end_to_end::registrar::{Keys, Registrar};
+use event_log::EventLog;
+use event_log::executor::Origin;
 use tokio::process::{Child, Command};
 
 use crate::{load, peer};
@@ -33,7 +29,6 @@ pub(crate) struct Town {
     _process: Child,
 }
 
-const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const PUBLIC_URL: &str = "http://bench.localhost";
 
 impl Town {
@@ -48,15 +43,14 @@ impl Town {
             std::env::temp_dir().join(format!("pontual-bench-{:x}", rand::random::<u64>()));
         tokio::fs::create_dir_all(&folder).await?;
         let address = format!("127.0.0.1:{}", end_to_end::free_port());
-        let pem = signing_key();
+        let keys = Keys::new();
         let mut command = Command::new(peer::program()?);
         command
             .arg("serve")
             .env("PONTUAL_DATA_DIR", &folder)
             .env("PONTUAL_LISTEN", &address)
             .env("PONTUAL_METRICS_LISTEN", format!("127.0.0.1:{}", end_to_end::free_port()))
-            .env("PONTUAL_MASTER_KEY", MASTER_KEY)
-            .env("PONTUAL_SIGNING_KEY", &pem)
+            .envs(keys.settings())
             .env("PONTUAL_PUBLIC_URL", PUBLIC_URL)
             .env("PONTUAL_RATE_LIMITS", "off")
             .env("PONTUAL_LOG", "warn")
@@ -78,39 +72,17 @@ impl Town {
         })
         .await?;
 
-        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(8).connect(&url).await?;
-        let clock = Arc::new(SystemClock);
-        let log = EventLog::open(pool, MasterKey::parse(MASTER_KEY)?, clock, LogOptions::default())
-            .await?;
-        let executor = Arc::new(Executor::new(log.clone()));
-        let names = Names::of(PUBLIC_URL);
-        let signer = Signer::from_pem(
-            pem.as_bytes(),
-            names,
-            Arc::new(|| event_log::Clock::now(&SystemClock)),
-        )?;
-
+        let registrar = Arc::new(Registrar::of(&url, PUBLIC_URL, &keys).await?);
         let mut making = tokio::task::JoinSet::new();
         for n in 0..providers {
-            let executor = executor.clone();
+            let registrar = registrar.clone();
             making.spawn(async move {
-                let account = account(&executor, &format!("provider{n}@bench.localhost")).await?;
-                let open = OpenProvider {
-                    business_name: format!("Provider {n}").parse()?,
-                    slug: format!("provider-{n}").parse()?,
-                    zone: Zone::SAO_PAULO,
-                    hourly_rate: None,
-                    weekly: None,
-                    policy: Some(Policy {
-                        confirmation: Confirmation::Manual,
-                        horizon_days: 730,
-                        ..Policy::classic()
-                    }),
-                    service: None,
-                };
-                Ok::<_, anyhow::Error>(
-                    executor.execute(open, origin(account)).await?.outcome.provider,
-                )
+                let account =
+                    registrar.account(NAME, &format!("provider{n}@bench.localhost")).await?;
+                let open = opening(&format!("provider-{n}"))?;
+                let owner = Actor::Account { id: account, roles: vec![Role::Client] };
+                let opened = registrar.executor().execute(open, Origin::of(owner, "bench")).await?;
+                anyhow::Ok(opened.outcome.provider)
             });
         }
         let mut ids = Vec::new();
@@ -119,44 +91,29 @@ impl Town {
         }
         let mut tokens = Vec::new();
         for n in 0..clients {
-            let account = account(&executor, &format!("client{n}@bench.localhost")).await?;
-            let session = SessionId::trusted(shape(rand::random(), RoutingSlot::from_bits(0)));
-            tokens.push(signer.issue(account, session, 0, &[Role::Client])?.token);
+            let account = registrar.account(NAME, &format!("client{n}@bench.localhost")).await?;
+            tokens.push(registrar.token(account)?);
         }
+        let log = registrar.executor().log().clone();
         Ok(Self { address, log, providers: ids, tokens, _process: process })
     }
 }
 
-fn origin(account: AccountId) -> Origin {
-    Origin::of(Actor::Account { id: account, roles: vec![Role::Client] }, "bench")
-}
+const NAME: &str = "Bench Mark";
 
-/// Registers and confirms an account. Its password hash is nobody's: benchmarks do not sign in.
-async fn account(executor: &Executor, email: &str) -> anyhow::Result<AccountId> {
-    let register = RegisterAccount {
-        name: "Bench Mark".parse()?,
-        email: email.parse()?,
-        phone: None,
-        locale: Locale::En,
-        zone: None,
-        as_provider: false,
-        password_hash: "$none".to_owned(),
-    };
-    executor.execute(register, Origin::of(Actor::Anonymous, "bench")).await?;
-    let log = executor.log();
-    let owner = log.claim_owner(log.claim_key(ClaimKind::Email, email)).await?;
-    let account = AccountId::trusted(owner.context("the account was not registered")?);
-    executor.execute(ConfirmEmail { account }, Origin::of(Actor::Anonymous, "bench")).await?;
-    Ok(account)
-}
-
-/// An Ed25519 key in PKCS#8 PEM form (RFC 8410): a fixed prefix and 32 random bytes.
-fn signing_key() -> String {
-    let mut der = vec![
-        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
-        0x20,
-    ];
-    der.extend(rand::random::<[u8; 32]>());
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+/// Opens a shop of the classic profile that can be booked for two years.
+fn opening(slug: &str) -> anyhow::Result<OpenProvider> {
+    Ok(OpenProvider {
+        business_name: "Bench & Sons".parse()?,
+        slug: slug.parse()?,
+        zone: Zone::SAO_PAULO,
+        hourly_rate: None,
+        weekly: None,
+        policy: Some(Policy {
+            confirmation: Confirmation::Manual,
+            horizon_days: 730,
+            ..Policy::classic()
+        }),
+        service: None,
+    })
 }
