@@ -340,7 +340,8 @@ async fn book(
     let local = day.and_time(nine).and_local_timezone(zone.0).earliest();
     let start = local.context("the clock skips 08:00 that day")?.with_timezone(&Utc);
     let start: DateTime<Utc> = start;
-    let booking = BookAppointment { provider, service: Some(service), start, notes: None };
+    let booking =
+        BookAppointment { provider, service: Some(service), start, notes: None, hold: None };
     let actor = Actor::Account { id: client, roles: vec![Role::Client] };
     match send(executor, actor, key, booking).await {
         Ok(_) => Ok(()),

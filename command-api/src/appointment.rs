@@ -10,7 +10,7 @@ use domain::appointment::{
     NoteAppointment, RescheduleAppointment, Status,
 };
 use domain::hours::Zone;
-use domain::ids::{AppointmentId, ProviderId, ServiceId};
+use domain::ids::{AppointmentId, HoldId, ProviderId, ServiceId};
 use domain::locale::Locale;
 use domain::money::Money;
 use domain::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
@@ -59,6 +59,9 @@ struct Booking {
     /// For whom, if that is somebody without an account: oneself, not signed in, where the provider allows guests; or, by
     /// the provider, anybody.
     contact: Option<GuestContact>,
+    /// One's own hold of that slot, which becomes the appointment.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    hold: Option<HoldId>,
 }
 
 /// Somebody without an account. A link that manages the appointment is mailed to them.
@@ -190,9 +193,9 @@ async fn book(
     MaybeSignedIn(actor): MaybeSignedIn,
     Submission { body: Json(body), sent }: Submission<Json<Booking>>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Booking { provider_id, service_id, start, notes, contact } = body;
-    let booking =
-        BookAppointment { provider: provider_id, service: service_id, start: start.0, notes };
+    let Booking { provider_id, service_id, start, notes, contact, hold } = body;
+    let (provider, service, start) = (provider_id, service_id, start.0);
+    let booking = BookAppointment { provider, service, start, notes, hold };
     let is_guest = contact.is_some() && actor.account().is_none();
     let done = match contact {
         None => api.execute(actor, sent, booking).await?,

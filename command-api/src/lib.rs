@@ -45,6 +45,7 @@ mod appointment;
 mod auth;
 mod category;
 mod guest;
+mod hold;
 mod notification_feed;
 mod passwords;
 mod photo;
@@ -52,6 +53,7 @@ mod pictures;
 mod provider;
 mod service;
 mod session;
+mod time_off;
 
 pub use passwords::{Attempt, InvalidPassword, Password, Passwords, Tried};
 
@@ -299,7 +301,9 @@ fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
         .merge(provider::routes())
         .merge(service::routes())
         .merge(category::routes())
+        .merge(time_off::routes())
         .merge(appointment::routes())
+        .merge(hold::routes())
         .merge(guest::routes())
         .merge(notification_feed::routes())
         .merge(photo::routes(pictures))
@@ -333,7 +337,7 @@ mod tests {
                 assert_eq!(open, getting_in, "{name}");
             }
         }
-        assert_eq!(names.len(), 47);
+        assert_eq!(names.len(), 52);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

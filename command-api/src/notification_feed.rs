@@ -58,7 +58,8 @@ async fn concerned(log: &EventLog, at: Position) -> Result<Option<Parties>, Prob
             | Event::Provider(_)
             | Event::Agenda(_)
             | Event::NotificationFeed(_)
-            | Event::Category(_),
+            | Event::Category(_)
+            | Event::Hold(_),
         )
         | None => None,
     })

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use domain::hours::InvalidHours;
+use domain::hours::{InvalidHours, WeeklyHours};
 use domain::ids::{CategoryId, ProviderId, ServiceId};
 use domain::money::Money;
 use domain::provider::{
@@ -69,6 +69,9 @@ pub(crate) struct Fields {
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 500, default = 1)]
     capacity: u16,
+    /// Windows of its own: its slots lie in these as well as in the shop's. Left out, the shop's alone count.
+    #[schema(value_type = Option<schema::WeeklyHours>)]
+    weekly: Option<Box<WeeklyHours>>,
 }
 
 const fn one() -> u16 {
@@ -93,6 +96,7 @@ impl TryFrom<Fields> for ServiceBody {
             buffer_before_minutes,
             buffer_after_minutes,
             capacity,
+            weekly,
         } = fields;
         let offer = Offer {
             name,
@@ -105,6 +109,7 @@ impl TryFrom<Fields> for ServiceBody {
             buffer_before_minutes,
             buffer_after_minutes,
             capacity,
+            weekly,
         };
         offer.checked().map(Self)
     }

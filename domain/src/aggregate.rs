@@ -26,11 +26,13 @@ pub enum StreamKind {
     Session,
     /// [`crate::category::Category`]
     Category,
+    /// [`crate::hold::Hold`]
+    Hold,
 }
 
 impl StreamKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Account,
         Self::Provider,
         Self::Agenda,
@@ -38,6 +40,7 @@ impl StreamKind {
         Self::NotificationFeed,
         Self::Session,
         Self::Category,
+        Self::Hold,
     ];
 
     /// As stored in `aggregate_type`.
@@ -50,6 +53,7 @@ impl StreamKind {
             Self::NotificationFeed => "NotificationFeed",
             Self::Session => "Session",
             Self::Category => "Category",
+            Self::Hold => "Hold",
         }
     }
 }

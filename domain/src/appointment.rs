@@ -13,7 +13,7 @@
 //! books for. They are a subject of their own, known by that one appointment, and manage it by the link that is mailed.
 //!
 //! The commands stand beside this file: `book`, `guest`, `reschedule`, `cancel`, `answer`, `expire`, `attend`, `note`. What they
-//! share is in `stands` (whose an appointment is) and `place` (whether a slot is free). What happens is in `events`.
+//! share is in `stands` (whose an appointment is); how a slot is taken is in [`crate::taking`]. What happens is in `events`.
 
 mod answer;
 mod attend;
@@ -23,7 +23,6 @@ mod events;
 mod expire;
 mod guest;
 mod note;
-mod place;
 mod reschedule;
 mod stands;
 
@@ -31,13 +30,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{ConfirmAppointment, DeclineAppointment};
 pub use self::attend::{CORRECTION_DAYS, CompleteAppointment, MarkNoShow};
+pub(crate) use self::book::wanted_service;
 pub use self::book::{BookAppointment, BookForGuest};
 pub use self::cancel::CancelAppointment;
 pub use self::events::{AppointmentEvent, Client, Parties};
 pub use self::expire::ExpireAppointment;
 pub use self::guest::{EraseGuest, GUEST_LINK_DAYS, guest_link_ends};
 pub use self::note::{NOTE_CHANGES, NoteAppointment};
-pub use self::place::ALTERNATIVES;
 pub use self::reschedule::{MOVES, RescheduleAppointment};
 pub use self::stands::AppointmentStands;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};

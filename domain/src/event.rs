@@ -7,6 +7,7 @@ use crate::agenda::AgendaEvent;
 use crate::aggregate::StreamKind;
 use crate::appointment::AppointmentEvent;
 use crate::category::CategoryEvent;
+use crate::hold::HoldEvent;
 use crate::notification_feed::NotificationFeedEvent;
 use crate::provider::ProviderEvent;
 use crate::session::SessionEvent;
@@ -69,4 +70,5 @@ events! {
     NotificationFeed(NotificationFeedEvent),
     Session(SessionEvent),
     Category(CategoryEvent),
+    Hold(HoldEvent),
 }

@@ -10,6 +10,8 @@ use chrono::{Datelike, NaiveDate, Weekday};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::time_off::TimeOff;
+
 /// Why hours or a policy were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidHours {
@@ -25,6 +27,12 @@ pub enum InvalidHours {
     /// No such IANA time zone.
     #[error("time_zone must be an IANA name such as America/Sao_Paulo")]
     Zone,
+    /// Not `YYYY-MM-DDTHH:MM`.
+    #[error("a local time must be such as 2026-12-24T12:00")]
+    LocalMinute,
+    /// Time off that ends before it starts, or lasts too long.
+    #[error("time off must end after it starts, and within {} days", TimeOff::MAX_DAYS)]
+    TimeOff,
     /// A policy's value out of bounds.
     #[error("{field} must be between {min} and {max}")]
     Bounds {
@@ -120,6 +128,28 @@ impl Windows {
     /// Whether it is a day off.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// None: a day off.
+    pub const NONE: Self = Self(Vec::new());
+
+    /// The windows as a slice.
+    pub fn as_slice(&self) -> &[Window] {
+        &self.0
+    }
+
+    /// What lies in both, in order: at most as many windows as the two have together.
+    pub fn shared_with(&self, other: &Self) -> Vec<Window> {
+        let mut shared = Vec::new();
+        for window in &self.0 {
+            for theirs in &other.0 {
+                let (from, to) = (window.from.max(theirs.from), window.to.min(theirs.to));
+                if from < to {
+                    shared.push(Window { from, to });
+                }
+            }
+        }
+        shared
     }
 
     /// 08:00–18:00 (`S0-26`).
@@ -272,9 +302,18 @@ pub struct Policy {
     /// Whether people without an account may book by name and address (K18).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub guests: bool,
+    /// The most bookings a local day may have, every seat of a group counted; holds count while they hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_day: Option<u32>,
+    /// How long a slot is held while somebody checks out; [`Policy::HOLD_MINUTES`] unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_minutes: Option<u32>,
 }
 
 impl Policy {
+    /// How long a slot is held where the policy does not say.
+    pub const HOLD_MINUTES: u32 = 10;
+
     /// The classic profile: no notice, a year ahead, pending until confirmed (K1, `S3-16`).
     pub fn classic() -> Self {
         Self {
@@ -284,6 +323,8 @@ impl Policy {
             confirmation: Confirmation::Manual,
             answer_within_minutes: None,
             guests: false,
+            max_per_day: None,
+            hold_minutes: None,
         }
     }
 }
@@ -304,6 +345,10 @@ struct RawPolicy {
     answer_within_minutes: Option<u32>,
     #[serde(default)]
     guests: bool,
+    #[serde(default)]
+    max_per_day: Option<u32>,
+    #[serde(default)]
+    hold_minutes: Option<u32>,
 }
 
 impl TryFrom<RawPolicy> for Policy {
@@ -317,6 +362,8 @@ impl TryFrom<RawPolicy> for Policy {
         if let Some(minutes) = raw.answer_within_minutes {
             within("answer_within_minutes", minutes, 5, MONTH_MINUTES)?;
         }
+        raw.max_per_day.map(|most| within("max_per_day", most, 1, 1000)).transpose()?;
+        raw.hold_minutes.map(|minutes| within("hold_minutes", minutes, 1, 60)).transpose()?;
         Ok(Self {
             minimum_notice_minutes: raw.minimum_notice_minutes,
             horizon_days: raw.horizon_days,
@@ -324,6 +371,8 @@ impl TryFrom<RawPolicy> for Policy {
             confirmation: raw.confirmation,
             answer_within_minutes: raw.answer_within_minutes,
             guests: raw.guests,
+            max_per_day: raw.max_per_day,
+            hold_minutes: raw.hold_minutes,
         })
     }
 }
@@ -376,5 +425,19 @@ mod tests {
         assert!(policy(365).is_ok());
         assert!(policy(0).is_err());
         assert!(policy(731).is_err());
+        let with = |more: &str| {
+            serde_json::from_str::<Policy>(&format!(
+                r#"{{"minimum_notice_minutes":0,"horizon_days":9,"cancellation_window_minutes":0,"confirmation":"manual",{more}}}"#
+            ))
+        };
+        assert_eq!(with(r#""max_per_day":8,"hold_minutes":60"#).unwrap().max_per_day, Some(8));
+        for wrong in [
+            r#""max_per_day":0"#,
+            r#""max_per_day":1001"#,
+            r#""hold_minutes":0"#,
+            r#""hold_minutes":61"#,
+        ] {
+            assert!(with(wrong).is_err(), "{wrong}");
+        }
     }
 }

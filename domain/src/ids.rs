@@ -123,6 +123,10 @@ ids! {
     AgendaId = "agenda";
     /// An appointment; takes the provider's slot.
     AppointmentId = "appointment";
+    /// A slot that is held while somebody checks out; takes the provider's slot.
+    HoldId = "hold";
+    /// A provider's time off; takes the provider's slot.
+    TimeOffId = "time off";
     /// Somebody who books without an account; takes the provider's slot.
     GuestId = "guest";
     /// An account's notification feed; derived, see [`NotificationFeedId::of`].

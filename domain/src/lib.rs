@@ -10,9 +10,12 @@ pub mod actor;
 pub mod agenda;
 pub mod aggregate;
 pub mod appointment;
+pub mod bookable;
 pub mod category;
 pub mod command;
 pub mod event;
+pub mod hold;
+pub mod holidays;
 pub mod hours;
 pub mod ids;
 pub mod locale;
@@ -24,7 +27,9 @@ pub mod provider;
 mod refusal;
 pub mod session;
 pub mod slots;
+pub mod taking;
 pub mod text;
+pub mod time_off;
 
 pub use refusal::Refusal;
 

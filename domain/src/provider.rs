@@ -6,27 +6,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use crate::Refusal;
 use crate::account::{Account, AccountCommand, signed_in};
 use crate::actor::Role;
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
 use crate::category::Category;
 use crate::command::{ClaimKind, Command, Stop, Target, View};
-use crate::hours::{InvalidHours, Policy, WeeklyHours, Windows, Zone, within};
-use crate::ids::{AccountId, CategoryId, Id, ProviderId, ServiceId};
-use crate::locale::Locale;
+use crate::holidays::HolidayCalendar;
+use crate::hours::{Policy, WeeklyHours, Windows, Zone};
+use crate::ids::{AccountId, CategoryId, Id, ProviderId, ServiceId, TimeOffId};
 use crate::money::{HourlyRate, Money};
 use crate::personal::Personal;
-use crate::slots::{Measure, Schedule};
-use crate::text::{BusinessName, Description, NewSlug, ServiceName, Slug};
+use crate::slots::Schedule;
+use crate::text::{BusinessName, NewSlug, Note, Slug};
+use crate::time_off::TimeOff;
+use crate::{Instant, Refusal};
 
+pub use self::change::{
+    AddService, CancelTimeOff, ChangeProvider, ChangeProviderProfile, ChangeService, OverrideDay,
+    OwnersChange, ProviderChanged, RemoveOverride, RemoveService, ReorderServices, SetHolidays,
+    SetPolicy, SetWeeklyHours, TakeTimeOff, TimeOffStands,
+};
 pub use self::details::{Details, InvalidPoint, Point, Specializations};
+pub use self::service::{Offer, Service};
 pub use self::slug::{ChangeSlug, SlugIsChanged};
 pub use self::standing::{ProviderStands, SetProviderStanding, Standing};
 
+mod change;
 mod details;
+mod service;
 mod slug;
 mod standing;
 
@@ -44,6 +53,9 @@ pub struct Provider {
     /// How the installation sees it.
     #[serde(default)]
     pub standing: Standing,
+    /// Why it has time off, where its owner said so: for their eyes only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_off_reasons: BTreeMap<TimeOffId, Personal<Note>>,
 }
 
 /// Whether a shop can be found and booked. Its owner's account decides.
@@ -76,173 +88,6 @@ pub struct Shop {
     /// What its page was called before, the newest last: those lead to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_slugs: Vec<Personal<Slug>>,
-}
-
-/// Something one can book. What it says is its shop's owner's, and goes with them; numbers stay.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Service {
-    /// Its id.
-    pub id: ServiceId,
-    /// Its name.
-    pub name: Personal<ServiceName>,
-    /// More about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<Personal<Description>>,
-    /// What kind of service it is. The category may be gone since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<CategoryId>,
-    /// Whether it is offered at present: listed, and to be booked.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub is_active: bool,
-    /// Where it stands in the shop's list: by this number, then by age.
-    #[serde(default, skip_serializing_if = "is_first")]
-    pub sort_order: u16,
-    /// Elapsed minutes, 5–1440.
-    #[serde(deserialize_with = "bounded::<_, 5, 1440>")]
-    pub duration_minutes: u16,
-    /// Local minutes between two starts, 5–1440.
-    #[serde(deserialize_with = "bounded::<_, 5, 1440>")]
-    pub interval_minutes: u16,
-    /// Its price; `None` takes the shop's hourly rate (K14).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub price: Option<Money>,
-    /// Minutes kept free before, 0–240.
-    #[serde(deserialize_with = "bounded::<_, 0, 240>")]
-    pub buffer_before_minutes: u16,
-    /// Minutes kept free after, 0–240.
-    #[serde(deserialize_with = "bounded::<_, 0, 240>")]
-    pub buffer_after_minutes: u16,
-    /// How many can book the same slot, 1–500.
-    #[serde(deserialize_with = "bounded::<_, 1, 500>")]
-    pub capacity: u16,
-}
-
-const fn yes() -> bool {
-    true
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-const fn is_yes(it: &bool) -> bool {
-    *it
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-const fn is_first(number: &u16) -> bool {
-    *number == 0
-}
-
-/// What a service is to be, as somebody asks for it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Offer {
-    /// Its name.
-    pub name: ServiceName,
-    /// More about it.
-    pub description: Option<Description>,
-    /// What kind of service it is.
-    pub category: Option<CategoryId>,
-    /// Whether it is offered at present.
-    pub is_active: bool,
-    /// Elapsed minutes, 5–1440.
-    pub duration_minutes: u16,
-    /// Local minutes between two starts, 5–1440; the duration where nothing else is said (K1).
-    pub interval_minutes: u16,
-    /// Its price; `None` takes the shop's hourly rate (K14).
-    pub price: Option<Money>,
-    /// Minutes kept free before, 0–240.
-    pub buffer_before_minutes: u16,
-    /// Minutes kept free after, 0–240.
-    pub buffer_after_minutes: u16,
-    /// How many can book the same slot, 1–500.
-    pub capacity: u16,
-}
-
-impl Offer {
-    /// The offer, if its numbers are in bounds.
-    pub fn checked(self) -> Result<Self, InvalidHours> {
-        within("duration_minutes", self.duration_minutes.into(), 5, 1440)?;
-        within("interval_minutes", self.interval_minutes.into(), 5, 1440)?;
-        within("buffer_before_minutes", self.buffer_before_minutes.into(), 0, 240)?;
-        within("buffer_after_minutes", self.buffer_after_minutes.into(), 0, 240)?;
-        within("capacity", self.capacity.into(), 1, 500)?;
-        Ok(self)
-    }
-
-    /// One hour, no price of its own: the classic profile's only service (K1, `S0-25`).
-    pub fn classic(locale: Locale) -> Self {
-        Self {
-            name: locale.pick("Atendimento", "Appointment").parse().expect("a fixed name is valid"),
-            description: None,
-            category: None,
-            is_active: true,
-            duration_minutes: 60,
-            interval_minutes: 60,
-            price: None,
-            buffer_before_minutes: 0,
-            buffer_after_minutes: 0,
-            capacity: 1,
-        }
-    }
-}
-
-/// A service whose numbers are out of bounds was not written by a program like this one: slots are not computed from it.
-fn bounded<'de, D: Deserializer<'de>, const LEAST: u16, const MOST: u16>(
-    number: D,
-) -> Result<u16, D::Error> {
-    let number = u16::deserialize(number)?;
-    within("a service's number", number.into(), LEAST.into(), MOST.into())
-        .map_err(serde::de::Error::custom)?;
-    Ok(number)
-}
-
-impl Service {
-    /// What the owner of a shop offers there.
-    pub fn of(owner: AccountId, id: ServiceId, offer: Offer) -> Self {
-        let Offer {
-            name,
-            description,
-            category,
-            is_active,
-            duration_minutes,
-            interval_minutes,
-            price,
-            buffer_before_minutes,
-            buffer_after_minutes,
-            capacity,
-        } = offer;
-        Self {
-            id,
-            name: Personal::of(owner, name),
-            description: description.map(|text| Personal::of(owner, text)),
-            category,
-            is_active,
-            sort_order: 0,
-            duration_minutes,
-            interval_minutes,
-            price,
-            buffer_before_minutes,
-            buffer_after_minutes,
-            capacity,
-        }
-    }
-
-    /// What slot arithmetic needs.
-    pub fn measure(&self) -> Measure {
-        Measure {
-            service: self.id,
-            duration_minutes: self.duration_minutes,
-            interval_minutes: self.interval_minutes,
-            buffer_before_minutes: self.buffer_before_minutes,
-            buffer_after_minutes: self.buffer_after_minutes,
-            capacity: self.capacity,
-        }
-    }
-
-    /// The same, its texts `owner`'s. Those of version 1 of its events name nobody.
-    fn owned_by(self, owner: AccountId) -> Self {
-        let name = self.name.owned_by(owner);
-        let description = self.description.map(|text| text.owned_by(owner));
-        Self { name, description, ..self }
-    }
 }
 
 /// What can be asked of a provider.
@@ -294,6 +139,19 @@ pub enum ProviderCommand {
         /// Which local date.
         day: NaiveDate,
     },
+    /// Keep a calendar of holidays, or none.
+    SetHolidays(Option<HolidayCalendar>),
+    /// Take time off.
+    TakeTimeOff {
+        /// Its id.
+        id: TimeOffId,
+        /// From when to when.
+        time_off: TimeOff,
+        /// Why.
+        reason: Option<Personal<Note>>,
+    },
+    /// Work after all.
+    CancelTimeOff(TimeOffId),
     /// Set the booking policy.
     SetPolicy(Policy),
     /// Offer a service.
@@ -327,7 +185,7 @@ pub enum ProviderEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hourly_rate: Option<HourlyRate>,
         /// Hours and policy.
-        schedule: Schedule,
+        schedule: Box<Schedule>,
     },
     /// What it says of itself changed.
     ProfileChanged {
@@ -371,6 +229,26 @@ pub enum ProviderEvent {
         /// Which.
         day: NaiveDate,
     },
+    /// The holidays it keeps were set.
+    HolidaysSet {
+        /// Which; none is none.
+        holidays: Option<HolidayCalendar>,
+    },
+    /// It has time off.
+    TimeOffTaken {
+        /// Its id.
+        id: TimeOffId,
+        /// From when to when, in local time.
+        time_off: TimeOff,
+        /// Why; the owner's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Personal<Note>>,
+    },
+    /// It works after all.
+    TimeOffCancelled {
+        /// Which stretch is no longer off.
+        id: TimeOffId,
+    },
     /// The booking policy was set.
     PolicySet {
         /// The policy.
@@ -410,6 +288,9 @@ aggregate!(Provider(ProviderId), ProviderCommand => ProviderEvent {
     WeeklyHoursSet = "1",
     DayOverridden = "1",
     OverrideRemoved = "1",
+    HolidaysSet = "1",
+    TimeOffTaken = "1",
+    TimeOffCancelled = "1",
     PolicySet = "1",
     ServiceAdded = "2",
     ServiceChanged = "2",
@@ -429,6 +310,8 @@ impl Provider {
     pub const MAX_FORMER_SLUGS: usize = 10;
     /// The most overridden days a shop may have.
     pub const MAX_OVERRIDES: usize = 1000;
+    /// The most stretches of time off a shop may have.
+    pub const MAX_TIME_OFF: usize = 500;
     /// How many days back and ahead a day may be overridden: five times the longest horizon. An absurd date
     /// would be one more that every reader has to be able to store.
     pub const OVERRIDE_REACH_DAYS: u32 = 3650;
@@ -450,6 +333,15 @@ impl Provider {
     /// A service it has.
     pub fn service(&self, id: ServiceId) -> Result<&Service, Refusal> {
         self.services.get(&id).ok_or(Refusal::NotFound("service"))
+    }
+
+    /// That a local date is not absurdly far away.
+    fn in_reach(&self, day: NaiveDate, now: Instant) -> Result<(), Refusal> {
+        let distance_days = day.signed_duration_since(self.schedule.local_day(now)).num_days();
+        if distance_days.abs() > i64::from(Self::OVERRIDE_REACH_DAYS) {
+            return Err(Refusal::DayOutOfReach { reach_days: Self::OVERRIDE_REACH_DAYS });
+        }
+        Ok(())
     }
 
     /// What a service costs here: its price, else the hourly rate × duration (K14).
@@ -488,7 +380,7 @@ impl Aggregate for Provider {
                     slug,
                     business_name,
                     hourly_rate,
-                    schedule: *schedule,
+                    schedule,
                 },
                 ProviderEvent::ServiceAdded { service },
             ]);
@@ -520,11 +412,7 @@ impl Aggregate for Provider {
             ),
             ProviderCommand::OverrideDay { day, windows } => {
                 let before = self.schedule.overrides.get(&day);
-                let today = self.schedule.local_day(context.now);
-                let distance_days = day.signed_duration_since(today).num_days();
-                if distance_days.abs() > i64::from(Self::OVERRIDE_REACH_DAYS) {
-                    return Err(Refusal::DayOutOfReach { reach_days: Self::OVERRIDE_REACH_DAYS });
-                }
+                self.in_reach(day, context.now)?;
                 if before.is_none() && self.schedule.overrides.len() >= Self::MAX_OVERRIDES {
                     return Err(Refusal::LimitReached {
                         what: "overrides",
@@ -535,6 +423,29 @@ impl Aggregate for Provider {
             }
             ProviderCommand::RemoveOverride { day } => {
                 (self.schedule.overrides.contains_key(&day), ProviderEvent::OverrideRemoved { day })
+            }
+            ProviderCommand::SetHolidays(holidays) => {
+                (holidays != self.schedule.holidays, ProviderEvent::HolidaysSet { holidays })
+            }
+            ProviderCommand::TakeTimeOff { id, time_off, reason } => {
+                // Its id comes from the command's: an earlier one, whose answer is no longer kept, has taken it.
+                if self.schedule.time_off.contains_key(&id) {
+                    return Err(Refusal::KeySpent);
+                }
+                self.in_reach(time_off.from.naive().date(), context.now)?;
+                if self.schedule.time_off.len() >= Self::MAX_TIME_OFF {
+                    return Err(Refusal::LimitReached {
+                        what: "stretches of time off",
+                        limit: Self::MAX_TIME_OFF,
+                    });
+                }
+                (true, ProviderEvent::TimeOffTaken { id, time_off, reason })
+            }
+            ProviderCommand::CancelTimeOff(id) => {
+                if !self.schedule.time_off.contains_key(&id) {
+                    return Err(Refusal::NotFound("time off"));
+                }
+                (true, ProviderEvent::TimeOffCancelled { id })
             }
             ProviderCommand::SetPolicy(policy) => {
                 (policy != self.schedule.policy, ProviderEvent::PolicySet { policy })
@@ -594,7 +505,7 @@ impl Aggregate for Provider {
                     details: None,
                     former_slugs: Vec::new(),
                 });
-                self.schedule = schedule.clone();
+                self.schedule = schedule.as_ref().clone();
             }
             ProviderEvent::ProfileChanged { business_name, hourly_rate, details } => {
                 if let Some(shop) = &mut self.shop {
@@ -620,14 +531,30 @@ impl Aggregate for Provider {
             ProviderEvent::OverrideRemoved { day } => {
                 self.schedule.overrides.remove(day);
             }
+            ProviderEvent::HolidaysSet { holidays } => self.schedule.holidays = *holidays,
+            ProviderEvent::TimeOffTaken { id, time_off, reason } => {
+                self.schedule.time_off.insert(*id, *time_off);
+                if let Some(reason) = reason {
+                    self.time_off_reasons.insert(*id, reason.clone());
+                }
+            }
+            ProviderEvent::TimeOffCancelled { id } => {
+                self.schedule.time_off.remove(id);
+                self.time_off_reasons.remove(id);
+            }
             ProviderEvent::PolicySet { policy } => self.schedule.policy = policy.clone(),
             ProviderEvent::ServiceAdded { service } | ProviderEvent::ServiceChanged { service } => {
                 if let Some(shop) = &self.shop {
+                    match &service.weekly {
+                        Some(own) => self.schedule.own_weekly.insert(service.id, (**own).clone()),
+                        None => self.schedule.own_weekly.remove(&service.id),
+                    };
                     self.services.insert(service.id, service.clone().owned_by(shop.account));
                 }
             }
             ProviderEvent::ServiceRemoved { service } => {
                 self.services.remove(service);
+                self.schedule.own_weekly.remove(service);
             }
             ProviderEvent::ServicesReordered { order } => {
                 for (n, id) in order.iter().enumerate() {
@@ -698,8 +625,8 @@ impl Command for OpenProvider {
         let schedule = Box::new(Schedule {
             zone: self.zone,
             weekly: self.weekly.clone().unwrap_or_else(WeeklyHours::classic),
-            overrides: BTreeMap::new(),
             policy: self.policy.clone().unwrap_or_else(Policy::classic),
+            ..Schedule::default()
         });
         let shop = Box::new(Shop {
             account,
@@ -716,168 +643,10 @@ impl Command for OpenProvider {
     }
 }
 
-/// Change something about a shop the actor owns.
-#[derive(Debug, Clone)]
-pub struct ChangeProvider<C> {
-    /// Which shop.
-    pub provider: ProviderId,
-    /// What to change.
-    pub change: C,
-}
-
-/// A shop is as it was asked to be.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ProviderChanged {
-    /// Which shop.
-    pub provider: ProviderId,
-    /// The service that was added, changed or removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceId>,
-}
-
-/// One change a provider's owner can order.
-pub trait OwnersChange: Clone + Send + Sync + 'static {
-    /// The command's name.
-    const NAME: &'static str;
-    /// The aggregate's command for it, and the service it is about.
-    fn command(
-        &self,
-        view: &View<'_>,
-        provider: ProviderId,
-        shop: &Shop,
-    ) -> Result<(ProviderCommand, Option<ServiceId>), Stop>;
-}
-
-impl<C: OwnersChange> Command for ChangeProvider<C> {
-    const NAME: &'static str = C::NAME;
-    type Outcome = ProviderChanged;
-
-    fn target(&self, _: &View<'_>) -> Target {
-        Target::stream::<Provider>(self.provider)
-    }
-
-    /// The owner alone. Everybody may know a provider, so others are told 403, not 404.
-    fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        let account = signed_in(view.actor())?;
-        let owner = view.load::<Provider>(self.provider)?.open()?.account;
-        if owner == account { Ok(()) } else { Err(Refusal::Forbidden.into()) }
-    }
-
-    fn decide(&self, view: &View<'_>) -> Result<ProviderChanged, Stop> {
-        let shop = view.load::<Provider>(self.provider)?.open()?;
-        let (command, service) = self.change.command(view, self.provider, shop)?;
-        view.decide::<Provider>(self.provider, command)?;
-        Ok(ProviderChanged { provider: self.provider, service })
-    }
-}
-
 /// A service may name a category that is listed. That it stays listed is not required.
 fn must_be_listed(view: &View<'_>, category: Option<CategoryId>) -> Result<(), Stop> {
     if let Some(category) = category {
         view.consult::<Category>(category)?.listed()?;
     }
     Ok(())
-}
-
-macro_rules! owners_changes {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? } => |$this:ident, $view:ident, $provider:ident, $shop:ident| $body:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone)]
-        pub struct $name { $($(#[$field_doc])* pub $field: $type),* }
-
-        impl OwnersChange for $name {
-            const NAME: &'static str = stringify!($name);
-            fn command(&self, $view: &View<'_>, $provider: ProviderId, $shop: &Shop) -> Result<(ProviderCommand, Option<ServiceId>), Stop> {
-                let $this = self.clone();
-                Ok($body)
-            }
-        }
-    )*};
-}
-
-owners_changes! {
-    /// Change a shop's name, rate, and what else it says of itself.
-    ChangeProviderProfile {
-        /// The new name.
-        business_name: BusinessName,
-        /// The new rate.
-        hourly_rate: Option<HourlyRate>,
-        /// What else it says: all of it.
-        details: Details,
-    } => |this, _view, _provider, shop| (
-        ProviderCommand::ChangeProfile {
-            business_name: Personal::of(shop.account, this.business_name),
-            hourly_rate: this.hourly_rate,
-            details: this.details.said().map(|details| Personal::of(shop.account, details)),
-        },
-        None,
-    );
-
-    /// Set the zone and the weekly windows.
-    SetWeeklyHours {
-        /// The zone.
-        zone: Zone,
-        /// The windows.
-        weekly: WeeklyHours,
-    } => |this, _view, _provider, _shop| (ProviderCommand::SetWeeklyHours { zone: this.zone, weekly: this.weekly }, None);
-
-    /// Make one day differ.
-    OverrideDay {
-        /// Which local date.
-        day: NaiveDate,
-        /// Its windows; none is a day off.
-        windows: Windows,
-    } => |this, _view, _provider, _shop| (ProviderCommand::OverrideDay { day: this.day, windows: this.windows }, None);
-
-    /// Let a day be as its weekday again.
-    RemoveOverride {
-        /// Which local date.
-        day: NaiveDate,
-    } => |this, _view, _provider, _shop| (ProviderCommand::RemoveOverride { day: this.day }, None);
-
-    /// Set the booking policy.
-    SetPolicy {
-        /// The policy.
-        policy: Policy,
-    } => |this, _view, _provider, _shop| (ProviderCommand::SetPolicy(this.policy), None);
-
-    /// Offer a service.
-    AddService {
-        /// What it is.
-        offer: Offer,
-    } => |this, view, provider, shop| {
-        must_be_listed(view, this.offer.category)?;
-        let id = view.mint().id(provider.slot(), 0);
-        (ProviderCommand::AddService(Service::of(shop.account, id, this.offer)), Some(id))
-    };
-
-    /// Change a service.
-    ChangeService {
-        /// Which.
-        service: ServiceId,
-        /// What it is now.
-        offer: Offer,
-    } => |this, view, provider, shop| {
-        // One that names what was removed since may go on doing so.
-        let before = view.load::<Provider>(provider)?.service(this.service)?.category;
-        if this.offer.category != before {
-            must_be_listed(view, this.offer.category)?;
-        }
-        (
-            ProviderCommand::ChangeService(Service::of(shop.account, this.service, this.offer)),
-            Some(this.service),
-        )
-    };
-
-    /// Offer a service no longer.
-    RemoveService {
-        /// Which.
-        service: ServiceId,
-    } => |this, _view, _provider, _shop| (ProviderCommand::RemoveService(this.service), Some(this.service));
-
-    /// List a shop's services in another order.
-    ReorderServices {
-        /// All of them, in that order.
-        order: Vec<ServiceId>,
-    } => |this, _view, _provider, _shop| (ProviderCommand::ReorderServices(this.order), None);
 }

@@ -3,6 +3,7 @@
 use crate::Instant;
 use crate::aggregate::Version;
 use crate::command::ClaimKind;
+use crate::holidays::Holiday;
 
 /// A named refusal: what was asked may not, or cannot, be done. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,29 @@ pub enum Refusal {
         /// Starts that are free, nearest first.
         alternatives: Vec<Instant>,
     },
+    /// Nobody has booked the slot yet, but somebody holds it while they check out.
+    #[error("the slot is held")]
+    SlotHeld {
+        /// Starts that are free, nearest first.
+        alternatives: Vec<Instant>,
+    },
+    /// The group has no seat left.
+    #[error("the group is full")]
+    GroupFull {
+        /// Starts that are free, nearest first.
+        alternatives: Vec<Instant>,
+    },
+    /// The local day has as many bookings as the provider takes.
+    #[error("the day is full: the provider takes {limit} bookings")]
+    DayFull {
+        /// How many it may have.
+        limit: u32,
+        /// Starts that are free, nearest first.
+        alternatives: Vec<Instant>,
+    },
+    /// A hold is for another slot than is to be booked with it.
+    #[error("the hold is for another slot")]
+    HoldMismatch,
     /// The start is not in the future (`S0-28`).
     #[error("the start is in the past")]
     SlotInPast,
@@ -87,6 +111,18 @@ pub enum Refusal {
     /// No slot of the service starts then (`S0-26`).
     #[error("no slot of this service starts then")]
     OutsideHours,
+    /// The provider is off that day.
+    #[error("the provider is off that day")]
+    DayOff,
+    /// The provider is closed on that holiday.
+    #[error("the provider is closed on that holiday")]
+    Holiday(Holiday),
+    /// The provider has time off then.
+    #[error("the provider has time off then")]
+    TimeOff,
+    /// The provider works then, but does not offer this service.
+    #[error("this service is not offered then")]
+    OutsideServiceHours,
     /// One cannot book with oneself (`S0-29`, K17).
     #[error("one cannot book with oneself")]
     OwnAppointment,
@@ -122,4 +158,18 @@ pub enum Refusal {
         /// What was asked for.
         wanted: &'static str,
     },
+}
+
+impl Refusal {
+    /// The free starts it names, where it names some.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few of many name any")]
+    pub fn alternatives_mut(&mut self) -> Option<&mut Vec<Instant>> {
+        match self {
+            Self::SlotTaken { alternatives }
+            | Self::SlotHeld { alternatives }
+            | Self::GroupFull { alternatives }
+            | Self::DayFull { alternatives, limit: _ } => Some(alternatives),
+            _ => None,
+        }
+    }
 }

@@ -6,13 +6,21 @@
 //! is elapsed time and must end inside the window. For example, on 2026-03-29 in Lisbon (01:00 → 02:00),
 //! the window 00:00–04:00 with 60-minute slots has starts at 00:00, 02:00 and 03:00: three, not four.
 //!
+//! The windows of a date are those of its override, else none on a holiday the shop keeps, else those of its weekday. A
+//! service may have weekly windows of its own: then its windows are what lies in one of the shop's *and* in one of its own,
+//! and each such piece is a window like any other: the grid of starts begins where the piece does. A shop that opens
+//! 08:00–18:00 and a service of 60 minutes on mornings from 08:30 to 12:00 give 08:30, 09:30 and 10:30. Time off moves no
+//! grid: it takes away the slots it touches.
+//!
 //! An appointment occupies its time plus its service's buffers; two occupations may not intersect, except
-//! that one with the same service and start may be joined while a seat is free.
+//! that one with the same service and start may be joined while a seat is free. A slot that is held is occupied until the
+//! hold ends, which it does by itself. Where the policy limits a local day, bookings and holds that start on it count.
 //!
 //! Nothing here panics, whatever instant a client sends: outside the years 0 to 9999 there are no slots, and
 //! instants beyond what can be represented are cut to the last that can.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{
     DateTime, Datelike, Days, FixedOffset, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone,
@@ -21,8 +29,10 @@ use chrono::{
 use serde::{Deserialize, Serialize};
 
 use crate::Instant;
-use crate::hours::{Policy, WeeklyHours, Windows, Zone};
-use crate::ids::ServiceId;
+use crate::holidays::{Holiday, HolidayCalendar};
+use crate::hours::{Policy, WeeklyHours, Window, Windows, Zone};
+use crate::ids::{ServiceId, TimeOffId};
+use crate::time_off::TimeOff;
 
 /// A half-open stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,12 +68,42 @@ pub struct Schedule {
     pub overrides: BTreeMap<NaiveDate, Windows>,
     /// Notice, horizon and the like.
     pub policy: Policy,
+    /// The holidays on which it is closed, days of `overrides` excepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holidays: Option<HolidayCalendar>,
+    /// Stretches of time off. Why, stands elsewhere: here are numbers only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_off: BTreeMap<TimeOffId, TimeOff>,
+    /// The services that have weekly windows of their own. Their events say which; they stand here so that all that
+    /// decides when a slot starts is in one place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own_weekly: BTreeMap<ServiceId, WeeklyHours>,
 }
 
 impl Schedule {
-    /// The windows of a local date.
+    /// The windows of a local date, time off and services' own windows aside.
     pub fn windows(&self, day: NaiveDate) -> &Windows {
-        self.overrides.get(&day).unwrap_or_else(|| self.weekly.on(day))
+        const NONE: &Windows = &Windows::NONE;
+        match self.overrides.get(&day) {
+            Some(windows) => windows,
+            None if self.holiday(day).is_some() => NONE,
+            None => self.weekly.on(day),
+        }
+    }
+
+    /// The holiday on which the shop is closed that day.
+    pub fn holiday(&self, day: NaiveDate) -> Option<Holiday> {
+        let holiday = self.holidays?.on(day)?;
+        (!self.overrides.contains_key(&day)).then_some(holiday)
+    }
+
+    /// The windows of a local date in which slots of a service lie.
+    fn windows_for(&self, service: ServiceId, day: NaiveDate) -> Cow<'_, [Window]> {
+        let windows = self.windows(day);
+        match self.own_weekly.get(&service) {
+            None => Cow::Borrowed(windows.as_slice()),
+            Some(own) => Cow::Owned(windows.shared_with(own.on(day))),
+        }
     }
 
     /// The local date of an instant.
@@ -89,11 +129,12 @@ impl Schedule {
 
     /// Every slot of a local date that the windows allow, whether taken or not, in order.
     pub fn candidates(&self, measure: &Measure, day: NaiveDate) -> Vec<Span> {
-        let windows = self.windows(day);
+        let windows = self.windows_for(measure.service, day);
         if windows.is_empty() {
             return Vec::new();
         }
         let stretches = stretches(self.zone, day);
+        let off = self.time_off_of(day, &stretches);
         let duration = measure.duration();
         let mut slots = Vec::new();
         for window in windows.iter() {
@@ -111,8 +152,13 @@ impl Schedule {
                     .map_or(span.end, |pair| pair[1].0.end);
                 for local in (from..to).step_by(measure.interval().into()) {
                     let start = stretch.instant(day, local);
-                    if start >= span.start && start < span.end && start + duration <= end {
-                        slots.push(Span { start, end: start + duration });
+                    let slot = Span { start, end: start + duration };
+                    if start >= span.start
+                        && start < span.end
+                        && slot.end <= end
+                        && !off.iter().any(|off| off.intersects(&slot))
+                    {
+                        slots.push(slot);
                     }
                 }
             }
@@ -149,7 +195,8 @@ impl Schedule {
             return false;
         }
         let minute = local.hour() * 60 + local.minute();
-        let window = self.windows(day).iter().find(|window| {
+        let windows = self.windows_for(measure.service, day);
+        let window = windows.iter().find(|window| {
             (u32::from(window.from.minutes())..u32::from(window.to.minutes())).contains(&minute)
         });
         let Some(window) = window else { return false };
@@ -159,7 +206,9 @@ impl Schedule {
         }
         let end = start + measure.duration();
         if offset(self.zone, start) == offset(self.zone, end) {
-            return minute + u32::from(measure.duration_minutes) <= u32::from(window.to.minutes());
+            let until = local + measure.duration();
+            return minute + u32::from(measure.duration_minutes) <= u32::from(window.to.minutes())
+                && !self.time_off.values().any(|off| off.touches(local, until));
         }
         // The offset changes on the way, so local time does not run with elapsed time: look closely.
         self.candidates(measure, day).iter().any(|slot| slot.start == start)
@@ -181,13 +230,87 @@ impl Schedule {
         slots.retain(|slot| {
             slot.start > now
                 && slot.start >= earliest
-                && taken.iter().all(|other| measure.fits(*slot, other))
+                && taken.iter().all(|other| measure.fits(*slot, other, now))
         });
+        if !slots.is_empty() && self.is_full(day, taken, now) {
+            slots.clear();
+        }
         slots
     }
 
+    /// Whether a local date has as many bookings as it may, given what is taken on the UTC days it touches.
+    pub fn is_full<'a>(
+        &self,
+        day: NaiveDate,
+        taken: impl IntoIterator<Item = &'a Taken>,
+        now: Instant,
+    ) -> bool {
+        let Some(most) = self.policy.max_per_day else { return false };
+        // What crosses midnight stands in two agendas, and counts once.
+        let (mut seen, mut bookings) = (BTreeSet::new(), 0_u32);
+        for taken in taken {
+            if self.local_day(taken.start) == day
+                && seen.insert((taken.start, taken.service, taken.span))
+            {
+                bookings += u32::from(taken.seats_taken) + u32::from(taken.seats_held(now));
+            }
+        }
+        bookings >= most
+    }
+
+    /// The UTC days whose agendas say whether a local date [is full](Self::is_full); none where there is no limit.
+    pub fn days_that_fill(&self, day: NaiveDate) -> Vec<NaiveDate> {
+        if self.policy.max_per_day.is_none() {
+            return Vec::new();
+        }
+        local_day_span(self.zone, day).map_or_else(Vec::new, |span| span.utc_days())
+    }
+
+    /// What is off of a local date, as instants.
+    fn time_off_of(&self, day: NaiveDate, stretches: &[Stretch]) -> Vec<Span> {
+        let minutes = self.time_off.values().filter_map(|off| off.minutes_of(day));
+        minutes
+            .flat_map(|(from, to)| stretches.iter().filter_map(move |s| s.instants(day, from, to)))
+            .collect()
+    }
+
+    /// Whether a stretch of time touches time off.
+    pub(crate) fn is_off(&self, span: Span) -> bool {
+        let days = || {
+            let (first, last) = (self.local_day(span.start), self.local_day(span.end));
+            first.min(last).iter_days().take_while(move |day| *day <= first.max(last))
+        };
+        !self.time_off.is_empty()
+            && days().any(|day| {
+                let off = self.time_off_of(day, &stretches(self.zone, day));
+                off.iter().any(|off| off.intersects(&span))
+            })
+    }
+
+    /// Whether a stretch of time lies in one window of the shop, and in one that is its service's, whatever the grid. The
+    /// time of an appointment that stands is asked about, after the hours were changed.
+    pub(crate) fn covers(&self, span: Span, windows: &[Window]) -> bool {
+        let day = self.local_day(span.start);
+        let stretches = stretches(self.zone, day);
+        windows.iter().any(|window| {
+            let (from, to) = (window.from.minutes(), window.to.minutes());
+            let mut open_until = span.start;
+            for part in stretches.iter().filter_map(|stretch| stretch.instants(day, from, to)) {
+                if part.start <= open_until && open_until < part.end {
+                    open_until = part.end;
+                }
+            }
+            span.start < open_until && span.end <= open_until
+        })
+    }
+
+    /// The windows of a service on the date a stretch of time starts on, and whether they have it.
+    pub(crate) fn has_room_for(&self, service: ServiceId, span: Span) -> bool {
+        self.covers(span, &self.windows_for(service, self.local_day(span.start)))
+    }
+
     /// The local time of an instant.
-    fn local(&self, at: Instant) -> NaiveDateTime {
+    pub(crate) fn local(&self, at: Instant) -> NaiveDateTime {
         let utc = at.naive_utc();
         utc.checked_add_offset(offset(self.zone, at)).unwrap_or(utc)
     }
@@ -233,22 +356,51 @@ impl Measure {
     }
 
     /// Whether a slot can stand beside what is taken: apart from it, or in one of its free seats.
+    pub fn fits(&self, slot: Span, taken: &Taken, now: Instant) -> bool {
+        self.obstacle(slot, taken, now).is_none()
+    }
+
+    /// What keeps a slot from standing beside what is taken, if it cannot.
     ///
     /// To join, both must be the same slot of the same service. After a change of the service's duration
     /// or buffers they are not, and joining would leave the longer one's end unguarded. After a change of
     /// its capacity the smaller one counts: nobody gets more company than they booked with.
-    pub fn fits(&self, slot: Span, taken: &Taken) -> bool {
+    pub fn obstacle(&self, slot: Span, taken: &Taken, now: Instant) -> Option<Obstacle> {
         let span = self.buffered(slot);
-        !span.intersects(&taken.span)
-            || (taken.service == self.service
-                && taken.start == slot.start
-                && taken.span == span
-                && taken.seats_taken < taken.capacity.min(self.capacity))
+        if !span.intersects(&taken.span) {
+            return None;
+        }
+        let (booked, held) = (taken.seats_taken, taken.seats_held(now));
+        if booked == 0 && held == 0 {
+            return None;
+        }
+        let joins =
+            taken.service == self.service && taken.start == slot.start && taken.span == span;
+        let seats = taken.capacity.min(self.capacity);
+        match joins {
+            true if booked.saturating_add(held) < seats => None,
+            true if booked >= seats && seats > 1 => Some(Obstacle::Full),
+            true if booked >= seats => Some(Obstacle::Taken),
+            true => Some(Obstacle::Held),
+            false if booked > 0 => Some(Obstacle::Taken),
+            false => Some(Obstacle::Held),
+        }
     }
 }
 
+/// What is in the way of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Somebody has booked.
+    Taken,
+    /// Nobody has booked, but somebody checks out.
+    Held,
+    /// A group has no seat left.
+    Full,
+}
+
 /// A stretch of a provider's time that is occupied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// With buffers.
     pub span: Span,
@@ -258,8 +410,19 @@ pub struct Taken {
     pub service: ServiceId,
     /// How many seats it has.
     pub capacity: u16,
-    /// How many of them are taken.
+    /// How many of them are booked.
     pub seats_taken: u16,
+    /// Until when others are held, those whose time is over included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_until: Vec<Instant>,
+}
+
+impl Taken {
+    /// How many seats are held now: a hold ends by itself.
+    pub fn seats_held(&self, now: Instant) -> u16 {
+        let live = self.held_until.iter().filter(|until| now < **until).count();
+        u16::try_from(live).unwrap_or(u16::MAX)
+    }
 }
 
 /// The UTC days whose agendas can matter to slots of a local date: those the date touches, and a day on

@@ -191,11 +191,12 @@ impl From<std::net::IpAddr> for IpText {
 
 /// Path segments that can never be a provider's page (K11): every literal that stands beside
 /// `/api/providers/{slug}`, which a test asserts, and some that may.
-pub const RESERVED_SLUGS: [&str; 24] = [
+pub const RESERVED_SLUGS: [&str; 25] = [
     "profile",
     "dashboard",
     "available-times",
     "available-days",
+    "available-slots",
     "my-services",
     "hours",
     "policy",

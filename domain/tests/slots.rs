@@ -147,8 +147,8 @@ fn schedule(zone: Tz, every_day: &Windows) -> Schedule {
             saturday: day(),
             sunday: day(),
         },
-        overrides: Default::default(),
         policy: Policy { horizon_days: 730, ..Policy::classic() },
+        ..Schedule::default()
     }
 }
 
@@ -459,6 +459,7 @@ proptest! {
                     service: measure.service,
                     capacity: measure.capacity,
                     seats_taken: (*seats).min(measure.capacity),
+                    held_until: Vec::new(),
                 }
             })
             .collect();

@@ -9,6 +9,7 @@ use domain::aggregate::{Aggregate, StreamKind};
 use domain::appointment::Appointment;
 use domain::category::Category;
 use domain::event::Event;
+use domain::hold::Hold;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::Provider;
 use domain::session::Session;
@@ -58,7 +59,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session, Category);
+kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session, Category, Hold);
 
 const KIND_DECIDES: &str = "a stream's kind decides its aggregate's type";
 

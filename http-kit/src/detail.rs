@@ -115,6 +115,18 @@ const FIXED: &[(&str, &str)] = &[
         "os intervalos devem terminar depois de começar, estar em ordem e não se sobrepor",
     ),
     ("a day may have at most 24 windows", "um dia pode ter no máximo 24 intervalos"),
+    (
+        "a local time must be such as 2026-12-24T12:00",
+        "um horário local deve ser como 2026-12-24T12:00",
+    ),
+    (
+        "time off must end after it starts, and within 367 days",
+        "a ausência deve terminar depois de começar, e em até 367 dias",
+    ),
+    (
+        "must not be before from, nor 62 days or more after it",
+        "não pode ser antes de from, nem 62 dias ou mais depois",
+    ),
 ];
 
 const FORMS: &[(&str, &str)] = &[

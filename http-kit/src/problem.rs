@@ -164,6 +164,22 @@ kinds! {
     SlotTaken = "slot-taken", CONFLICT,
         "O horário está ocupado" / "The slot is taken",
         "Outra pessoa reservou este horário; veja as alternativas." / "Somebody else has booked this slot; see the alternatives.";
+    /// Somebody holds the slot while they check out.
+    SlotHeld = "slot-held", CONFLICT,
+        "O horário está sendo reservado" / "The slot is held",
+        "Outra pessoa está concluindo a reserva deste horário; veja as alternativas." / "Somebody is about to book this slot; see the alternatives.";
+    /// The group has no seat left.
+    GroupFull = "group-full", CONFLICT,
+        "A turma está cheia" / "The group is full",
+        "Não há mais vagas neste horário; veja as alternativas." / "This slot has no seat left; see the alternatives.";
+    /// The day has as many bookings as the provider takes.
+    DayFull = "day-full", CONFLICT,
+        "O dia está lotado" / "The day is full",
+        "O prestador não aceita mais reservas neste dia; veja as alternativas." / "The provider takes no more bookings that day; see the alternatives.";
+    /// The hold is for another slot than the booking.
+    HoldMismatch = "hold-mismatch", CONFLICT,
+        "Reserva temporária de outro horário" / "The hold is for another slot",
+        "A reserva temporária informada é de outro horário." / "The hold you named is for another slot.";
     /// The time to cancel or reschedule has passed (K19).
     TooLate = "too-late", CONFLICT,
         "Tarde demais" / "Too late",
@@ -228,6 +244,22 @@ kinds! {
     OutsideHours = "outside-hours", UNPROCESSABLE_ENTITY,
         "Fora do horário de atendimento" / "Outside working hours",
         "Nenhum horário deste serviço começa nesse instante." / "No slot of this service starts then.";
+    /// The provider is off that day.
+    DayOff = "day-off", UNPROCESSABLE_ENTITY,
+        "Dia de folga" / "Day off",
+        "O prestador não atende neste dia." / "The provider is off that day.";
+    /// The provider is closed on that holiday.
+    Holiday = "holiday", UNPROCESSABLE_ENTITY,
+        "Feriado" / "Holiday",
+        "O prestador não atende neste feriado." / "The provider is closed on that holiday.";
+    /// The provider has time off then.
+    TimeOff = "time-off", UNPROCESSABLE_ENTITY,
+        "O prestador estará ausente" / "Time off",
+        "O prestador estará ausente nesse horário." / "The provider has time off then.";
+    /// The provider works then, but does not offer this service.
+    OutsideServiceHours = "outside-service-hours", UNPROCESSABLE_ENTITY,
+        "Serviço não oferecido nesse horário" / "Service not offered then",
+        "O prestador atende nesse horário, mas não oferece este serviço." / "The provider works then, but does not offer this service.";
     /// One cannot book with oneself (`S0-29`, K17).
     OwnAppointment = "own-appointment", UNPROCESSABLE_ENTITY,
         "Agendamento consigo mesmo" / "Own appointment",
@@ -382,6 +414,20 @@ impl Problem {
         self
     }
 
+    /// The free starts that are nearest.
+    #[must_use]
+    fn with_alternatives(mut self, alternatives: Vec<Instant>) -> Self {
+        self.0.alternatives = Some(alternatives.into_iter().map(rfc3339).collect());
+        self
+    }
+
+    /// What is wrong in words: title and detail.
+    pub fn words(&self, locale: Locale) -> (&'static str, String) {
+        let detail = self.0.detail.as_ref();
+        let detail = detail.map_or(self.0.kind.detail(locale), |detail| detail.pick(locale));
+        (self.0.kind.title(locale), detail.to_owned())
+    }
+
     /// When to try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
@@ -511,10 +557,18 @@ impl From<Refusal> for Problem {
                 ))
                 .with("limit", limit),
             Refusal::SlotTaken { alternatives } => {
-                let mut problem = Self::from(Kind::SlotTaken);
-                problem.0.alternatives = Some(alternatives.into_iter().map(rfc3339).collect());
-                problem
+                Self::from(Kind::SlotTaken).with_alternatives(alternatives)
             }
+            Refusal::SlotHeld { alternatives } => {
+                Self::from(Kind::SlotHeld).with_alternatives(alternatives)
+            }
+            Refusal::GroupFull { alternatives } => {
+                Self::from(Kind::GroupFull).with_alternatives(alternatives)
+            }
+            Refusal::DayFull { limit, alternatives } => {
+                Self::from(Kind::DayFull).with_alternatives(alternatives).with("limit", limit)
+            }
+            Refusal::HoldMismatch => Kind::HoldMismatch.into(),
             Refusal::SlotInPast => Kind::SlotInPast.into(),
             Refusal::NoticeTooShort { notice_minutes } => Self::from(Kind::NoticeTooShort)
                 .with_detail(Text::new(
@@ -535,6 +589,16 @@ impl From<Refusal> for Problem {
                 ))
                 .with("reach_days", reach_days),
             Refusal::OutsideHours => Kind::OutsideHours.into(),
+            Refusal::DayOff => Kind::DayOff.into(),
+            Refusal::Holiday(holiday) => {
+                let name = |locale| holiday.name(locale);
+                Self::from(Kind::Holiday).with_detail(Text::new(
+                    format!("O prestador não atende neste feriado: {}.", name(Locale::PtBr)),
+                    format!("The provider is closed on this holiday: {}.", name(Locale::En)),
+                ))
+            }
+            Refusal::TimeOff => Kind::TimeOff.into(),
+            Refusal::OutsideServiceHours => Kind::OutsideServiceHours.into(),
             Refusal::OwnAppointment => Kind::OwnAppointment.into(),
             Refusal::TooLate { window_minutes } => Self::from(Kind::TooLate)
                 .with_detail(Text::new(
@@ -565,6 +629,8 @@ fn no_such(what: &'static str) -> Text {
         "service" => "Este serviço não existe.",
         "category" => "Esta categoria não existe.",
         "appointment" => "Este agendamento não existe.",
+        "hold" => "Esta reserva temporária não existe.",
+        "time off" => "Esta ausência não existe.",
         "session" => "Esta sessão não existe.",
         "notification" => "Esta notificação não existe.",
         _ => {
@@ -581,6 +647,7 @@ fn plural_pt(what: &str) -> &str {
     match what {
         "services" => "serviços",
         "overrides" => "dias alterados",
+        "stretches of time off" => "ausências",
         "sockets" => "conexões abertas",
         "changes of notes" => "alterações das anotações",
         "former slugs" => "endereços antigos",
@@ -618,7 +685,7 @@ pub struct ProblemDocument {
     /// The fields that are wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<InvalidField>,
-    /// With `slot-taken`: the nearest free starts.
+    /// With `slot-taken`, `slot-held`, `group-full` and `day-full`: the nearest free starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     alternatives: Option<Vec<String>>,
     /// Members of single kinds.

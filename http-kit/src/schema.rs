@@ -91,4 +91,20 @@ pub struct Policy {
     /// Whether people without an account may book by name and address.
     #[schema(default = false, required = false)]
     guests: bool,
+    /// The most bookings a local day may have, each seat of a group counted; left out, there is no limit.
+    #[schema(minimum = 1, maximum = 1000, required = false)]
+    max_per_day: Option<u32>,
+    /// How long a slot is held while somebody checks out; 10 unless given.
+    #[schema(minimum = 1, maximum = 60, required = false)]
+    hold_minutes: Option<u32>,
+}
+
+/// A calendar of holidays.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum HolidayCalendar {
+    /// The national holidays of Brazil.
+    Brazil,
+    /// The same with Carnival and Corpus Christi.
+    BrazilWithOptional,
 }

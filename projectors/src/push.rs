@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::agenda::AgendaEvent;
 use domain::event::Event;
 use domain::ids::{Id, ProviderId};
 use domain::position::Partition;
@@ -41,10 +40,10 @@ pub fn notification_hints(events: &[&Recorded]) -> Vec<Hint> {
 /// The hints about availability that some events lead to.
 pub fn availability_hints(events: &[&Recorded]) -> Vec<Hint> {
     let topic = |event: &Recorded| match &event.event {
-        Event::Agenda(
-            AgendaEvent::SlotTaken { provider, day, .. }
-            | AgendaEvent::SlotFreed { provider, day, .. },
-        ) => Some(Topic::Availability { provider: *provider, day: Some(*day) }),
+        Event::Agenda(event) => {
+            let (provider, day) = event.whose();
+            Some(Topic::Availability { provider, day: Some(day) })
+        }
         Event::Provider(_) => {
             let provider = ProviderId::trusted(event.stream.id);
             Some(Topic::Availability { provider, day: None })
@@ -53,7 +52,8 @@ pub fn availability_hints(events: &[&Recorded]) -> Vec<Hint> {
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
         | Event::Session(_)
-        | Event::Category(_) => None,
+        | Event::Category(_)
+        | Event::Hold(_) => None,
     };
     events.iter().filter_map(|event| Some(Hint { topic: topic(event)?, at: event.at })).collect()
 }

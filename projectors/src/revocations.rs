@@ -105,6 +105,7 @@ fn revoked(event: &Event) -> Option<Revoked> {
         )
         | Event::Provider(_)
         | Event::Agenda(_)
+        | Event::Hold(_)
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
         | Event::Category(_) => None,

@@ -4,10 +4,12 @@
 //! read page by page, up to [`MOST`] items, and answered as one file. What concerns others is in it as far as she sees it
 //! anyway. Nothing is written; a crash loses the answer.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::IntoResponse;
 use domain::Instant;
-use domain::ids::{AccountId, SessionId};
+use domain::ids::{AccountId, SessionId, TimeOffId};
 use domain::position::PositionToken;
 use domain::provider::Provider;
 use event_log::checkpoints;
@@ -125,6 +127,9 @@ struct ExportedShop {
     /// Its hours, overrides and rules.
     #[schema(value_type = Object)]
     schedule: domain::slots::Schedule,
+    /// Why it has time off, by the ids of `schedule`.
+    #[schema(value_type = Object)]
+    time_off_reasons: BTreeMap<TimeOffId, String>,
 }
 
 /// All of one's own data, as a file.
@@ -168,7 +173,11 @@ async fn put_together(
         let known = state.log.load_at_least::<Provider>(id, row.stamp.at).await;
         let known = known.map_err(|error| Problem::unavailable(&error))?;
         let page = page_of(state, row, true).await?;
-        shop = Some(ExportedShop { page, schedule: known.state.schedule.clone() });
+        let reasons = known.state.time_off_reasons.iter();
+        let time_off_reasons =
+            reasons.filter_map(|(id, why)| Some((*id, why.known()?.to_string()))).collect();
+        let schedule = known.state.schedule.clone();
+        shop = Some(ExportedShop { page, schedule, time_off_reasons });
         appointments_as_provider = every_page!(truncated, |cursor, limit| {
             appointments::all_of_provider(pool, id, cursor, limit).await.map_err(table_problem)?
         });

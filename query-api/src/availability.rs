@@ -7,7 +7,8 @@
 //!
 //! What was answered is kept with what it was computed from. If the cache says within the same minute that nothing was
 //! applied in the provider's partition since, or if another look finds the very same documents, nothing is computed again:
-//! no slot, notice or horizon ends between two minutes. That look is at no more days than mattered.
+//! no slot, notice or horizon ends between two minutes. That look is at no more days than mattered. A hold that is in the
+//! way ends by itself, without a new document: no answer is given again beyond the first such end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -118,6 +119,12 @@ pub struct SlotBody {
     local_start: String,
 }
 
+impl SlotBody {
+    pub(crate) fn of(slot: Span, zone: Zone) -> Self {
+        Self { start: slot.start, end: slot.end, local_start: local(slot.start, zone) }
+    }
+}
+
 /// The days of a month with at least one free slot.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DaysBody {
@@ -156,17 +163,12 @@ pub async fn available_times(
     let slots =
         asked.retry(&state, |availability| availability.free_slots(&measure, day, now)).await?;
     let zone = asked.availability.schedule().schedule.zone;
-    let slot = |slot: Span| SlotBody {
-        start: slot.start,
-        end: slot.end,
-        local_start: local(slot.start, zone),
-    };
     let answer = Rendered::of(&TimesBody {
         provider_id,
         service_id: measure.service,
         day,
         time_zone: zone.name(),
-        slots: slots.into_iter().map(slot).collect(),
+        slots: slots.into_iter().map(|slot| SlotBody::of(slot, zone)).collect(),
     })?;
     let from = asked.availability.for_slots(&measure, day, day, now);
     Ok(state.answers.keep(question, (from, asked.as_of), now, answer))
@@ -205,7 +207,7 @@ pub async fn available_days(
 }
 
 /// What a look at the cache finds.
-enum Looked {
+pub(crate) enum Looked {
     /// Everything the last answer was computed from.
     Answered(Rendered),
     /// Something else: the answer is to be computed.
@@ -213,7 +215,7 @@ enum Looked {
 }
 
 /// Looks whether the last answer still holds; if not, at all the days that may matter.
-async fn look(
+pub(crate) async fn look(
     state: &QueryState,
     question: Question,
     (first, last): (NaiveDate, NaiveDate),
@@ -243,7 +245,7 @@ async fn look(
 }
 
 /// What the cache has; `None` while it is away.
-async fn cached(
+pub(crate) async fn cached(
     state: &QueryState,
     provider: ProviderId,
     utc_days: &[NaiveDate],
@@ -265,16 +267,19 @@ pub(crate) fn local(at: Instant, zone: Zone) -> String {
 
 /// What was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Question {
+pub(crate) enum Question {
     /// The free slots of a day.
     Times(ProviderId, Option<ServiceId>, NaiveDate),
     /// The free days of the month that begins then.
     Days(ProviderId, Option<ServiceId>, NaiveDate),
+    /// The free slots from one date to another, in a zone.
+    Range(ProviderId, Option<ServiceId>, (NaiveDate, NaiveDate), Option<Zone>),
 }
 
 impl Question {
     const fn provider(self) -> ProviderId {
-        let (Self::Times(provider, ..) | Self::Days(provider, ..)) = self;
+        let (Self::Times(provider, ..) | Self::Days(provider, ..) | Self::Range(provider, ..)) =
+            self;
         provider
     }
 }
@@ -286,6 +291,8 @@ struct Answered {
     /// How far the cache was before `from` was read.
     as_of: Option<CacheState>,
     minute: i64,
+    /// When the first hold in the way ends.
+    until: Option<Instant>,
     answer: Rendered,
 }
 
@@ -313,17 +320,20 @@ impl Default for Answers {
 
 impl Answers {
     fn get(&self, question: Question, now: Instant) -> Option<Arc<Answered>> {
-        self.0.get(&question).filter(|answered| answered.minute == minute(now))
+        self.0.get(&question).filter(|answered| {
+            answered.minute == minute(now) && answered.until.is_none_or(|until| now < until)
+        })
     }
 
-    fn keep(
+    pub(crate) fn keep(
         &self,
         question: Question,
         (from, as_of): (Availability, Option<CacheState>),
         now: Instant,
         answer: Rendered,
     ) -> Rendered {
-        let answered = Answered { from, as_of, minute: minute(now), answer: answer.clone() };
+        let (minute, until) = (minute(now), from.next_expiry(now));
+        let answered = Answered { from, as_of, minute, until, answer: answer.clone() };
         self.0.insert(question, Arc::new(answered));
         answer
     }
@@ -340,11 +350,11 @@ fn minute(now: Instant) -> i64 {
 }
 
 /// A provider's availability while a query is answered.
-struct Asked {
+pub(crate) struct Asked {
     provider: ProviderId,
-    availability: Availability,
+    pub(crate) availability: Availability,
     /// How far the cache was before anything was read; `None` while it does not know.
-    as_of: Option<CacheState>,
+    pub(crate) as_of: Option<CacheState>,
     /// What the client has seen of the provider's partition.
     wanted: Position,
     /// The partition's head, once something had to be loaded: what is loaded is at least this recent.
@@ -355,7 +365,7 @@ struct Asked {
 
 impl Asked {
     /// From what the cache gave, as far as it is recent enough; the schedule, if need be, from the log.
-    async fn of(
+    pub(crate) async fn of(
         state: &QueryState,
         provider: ProviderId,
         cached: Option<AvailabilityDocs>,
@@ -383,7 +393,7 @@ impl Asked {
     }
 
     /// The service that was asked for, or the only one.
-    fn service(&self, wanted: Option<ServiceId>) -> Result<Measure, Problem> {
+    pub(crate) fn service(&self, wanted: Option<ServiceId>) -> Result<Measure, Problem> {
         let services = &self.availability.schedule().services;
         match wanted {
             Some(id) => services
@@ -404,7 +414,7 @@ impl Asked {
     }
 
     /// Computes; if days are missing, loads them from the log and computes again.
-    async fn retry<T>(
+    pub(crate) async fn retry<T>(
         &mut self,
         state: &QueryState,
         compute: impl Fn(&Availability) -> Result<T, read_models::availability::MissingDays>,
@@ -472,6 +482,7 @@ pub(crate) async fn offer(state: &QueryState, as_of: Position, writes: Vec<Cache
 #[cfg(test)]
 mod tests {
     use domain::ids::{Mint, RoutingSlot};
+    use domain::slots::Taken;
 
     use super::*;
 
@@ -483,18 +494,31 @@ mod tests {
         let question = Question::Times(provider, None, day);
         let schedule = ScheduleDoc { schedule: Default::default(), services: Vec::new() };
         let from = Availability::new(Arc::new(schedule));
-        answers.keep(
-            question,
-            (from, None),
-            at("2026-12-01T12:00:00Z"),
-            Rendered::of(&"free").unwrap(),
-        );
+        let free = || Rendered::of(&"free").unwrap();
+        answers.keep(question, (from.clone(), None), at("2026-12-01T12:00:00Z"), free());
         let given = |question, now: &str| answers.get(question, at(now)).is_some();
         assert!(given(question, "2026-12-01T12:00:00Z"));
         assert!(given(question, "2026-12-01T11:59:00.000000001Z"));
         assert!(!given(question, "2026-12-01T12:00:00.000000001Z"), "noon's slot is over");
         assert!(!given(question, "2026-12-01T11:59:00Z"));
         assert!(!given(Question::Days(provider, None, day), "2026-12-01T12:00:00Z"));
+
+        // A hold that ends within the minute ends the answer with it; one that is over already does not.
+        let mut held = from;
+        let slot = Span { start: at("2026-12-01T15:00:00Z"), end: at("2026-12-01T16:00:00Z") };
+        let until = |end: &str| Taken {
+            span: slot,
+            start: slot.start,
+            service: Mint::new([1; 32]).id(self::slot(), 0),
+            capacity: 1,
+            seats_taken: 0,
+            held_until: vec![at(end)],
+        };
+        let taken = vec![until("2026-12-01T12:10:00Z"), until("2026-12-01T12:20:30Z")];
+        held.add_day(day, Arc::new(DayDoc { taken }));
+        answers.keep(question, (held, None), at("2026-12-01T12:20:10Z"), free());
+        assert!(given(question, "2026-12-01T12:20:29.999999Z"));
+        assert!(!given(question, "2026-12-01T12:20:30Z"));
     }
 
     fn slot() -> RoutingSlot {

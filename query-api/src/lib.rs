@@ -39,12 +39,15 @@ pub mod erasures;
 pub mod files;
 mod freshness;
 pub mod history;
+pub mod holds;
+pub mod hours;
 pub mod notifications;
 pub mod provider_page;
 pub mod providers;
 mod rules;
 pub mod services;
 pub mod sessions;
+pub mod slots;
 pub mod ws;
 
 /// The projector that feeds the notification feed; what it has parked is never caught up with.
@@ -147,10 +150,15 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(categories::category))
         .routes(routes!(availability::available_days))
         .routes(routes!(availability::available_times))
+        .routes(routes!(slots::available_slots))
+        .routes(routes!(slots::why))
+        .routes(routes!(hours::time_off))
         .routes(routes!(services::provider_services))
         .routes(routes!(services::own_services))
         .routes(routes!(services::service))
         .routes(routes!(appointments::appointment))
+        .routes(routes!(hours::outside_hours))
+        .routes(routes!(holds::hold))
         .routes(routes!(appointments::own_appointments))
         .routes(routes!(appointments::guest_appointment))
         .routes(routes!(appointments::provider_day))

@@ -2,7 +2,7 @@
 //!
 //! | query | who |
 //! |---|---|
-//! | providers and their pages, services, categories, free slots, keys | everybody |
+//! | providers and their pages, services, categories, free slots and why one is not, keys | everybody |
 //! | a category that is not active | administrators; to others it does not exist |
 //! | a service that is not offered at present | its provider; to others it does not exist |
 //! | a photo | whoever knows its id |
@@ -13,12 +13,15 @@
 //! | a guest's appointment | whoever has the link that was mailed to them |
 //! | an appointment's history | its client, its provider, auditors; to others it does not exist |
 //! | the audit trail | auditors |
+//! | a hold | its holder; to others it does not exist |
+//! | a provider's time off, the appointments its hours no longer have | the provider |
 //! | a provider's appointments of a day, now or as of a point, and calendar | the provider; others are told that it is not theirs |
 
 use domain::Instant;
 use domain::actor::{Actor, Role};
 use domain::appointment::{Booking, Client, Side, guest_link_ends};
 use domain::ids::{AccountId, GuestId};
+use domain::provider::Shop;
 use http_kit::auth::MaybeSignedIn;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
@@ -108,6 +111,11 @@ pub(crate) fn history(actor: &Actor, booking: &Booking) -> Result<Reader, Proble
 pub(crate) fn provider_day(actor: &Actor, owner: AccountId) -> Result<AccountId, Problem> {
     let account = own(actor)?;
     if owner == account { Ok(account) } else { Err(Kind::Forbidden.into()) }
+}
+
+/// What only a shop's owner sees of it.
+pub(crate) fn shop(account: AccountId, shop: &Shop) -> Result<(), Problem> {
+    if shop.account == account { Ok(()) } else { Err(Kind::Forbidden.into()) }
 }
 
 /// The audit trail.

@@ -1,6 +1,7 @@
 //! What providers offer.
 
 use axum::extract::State;
+use domain::hours::WeeklyHours;
 use domain::ids::{CategoryId, ProviderId, ServiceId};
 use domain::text::{CategoryName, Color, Icon, Slug};
 use http_kit::auth::{MaybeSignedIn, SignedIn};
@@ -53,6 +54,9 @@ pub struct ServiceBody {
     buffer_after_minutes: u16,
     /// How many can book the same slot.
     capacity: u16,
+    /// Windows of its own, besides the provider's; `null` where there are none.
+    #[schema(value_type = Option<schema::WeeklyHours>)]
+    weekly: Option<Box<WeeklyHours>>,
 }
 
 /// A service's category, as far as a list shows it.
@@ -91,6 +95,7 @@ impl ServiceBody {
             name,
             description,
             measure,
+            weekly,
             price,
             category,
             is_active,
@@ -114,6 +119,7 @@ impl ServiceBody {
             buffer_before_minutes: measure.buffer_before_minutes,
             buffer_after_minutes: measure.buffer_after_minutes,
             capacity: measure.capacity,
+            weekly,
         })
     }
 }

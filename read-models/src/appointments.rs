@@ -615,6 +615,51 @@ pub async fn unanswered(
     rows.into_iter().map(|(due, id)| Ok((due, Columns(TABLE).id("id", id)?))).collect()
 }
 
+/// How many standing appointments one page looks at.
+const LOOKED_AT: i64 = 500;
+
+/// A provider's appointments that stand, from the next one on, for which `tells` has something to say. A page ends when it is
+/// full or when as many as [`LOOKED_AT`] were looked at, so it may be short, or empty, and still have a next one.
+pub async fn standing_of_provider<T>(
+    pool: &PgPool,
+    provider: ProviderId,
+    now: Instant,
+    cursor: Option<&str>,
+    limit: PageLimit,
+    tells: impl Fn(&AppointmentRow) -> Option<T>,
+) -> Result<Page<(AppointmentRow, T)>, TableError> {
+    const LIST: &str = "appointments.standing";
+    let after: Option<(Instant, AppointmentId)> = paging::decode(LIST, cursor)?;
+    let rows = sqlx::query_as(select!(
+        "WHERE provider_id = $1 AND starts_at > $2 AND status IN ('pending', 'confirmed') \
+         AND (starts_at, id) > (COALESCE($4::timestamptz, '-infinity'), COALESCE($5::uuid, '00000000-0000-0000-0000-000000000000')) \
+         ORDER BY starts_at, id LIMIT $3"
+    ))
+    .bind(provider.uuid())
+    .bind(now)
+    .bind(LOOKED_AT)
+    .bind(after.map(|(start, _)| start))
+    .bind(after.map(|(_, id)| id.uuid()))
+    .fetch_all(pool)
+    .await
+    .map_err(page_database(TABLE, cursor.is_some()))?;
+    let rows = read(rows)?;
+    let mut more = i64::try_from(rows.len()).is_ok_and(|looked_at| looked_at == LOOKED_AT);
+    let (mut items, mut last) = (Vec::new(), None);
+    for row in rows {
+        if items.len() == usize::from(limit.get()) {
+            more = true;
+            break;
+        }
+        last = Some((row.slot.start, row.id));
+        if let Some(told) = tells(&row) {
+            items.push((row, told));
+        }
+    }
+    let next_cursor = last.filter(|_| more).map(|last| paging::encode(LIST, &last));
+    Ok(Page { items, next_cursor })
+}
+
 /// All of a provider's appointments, whatever their status, the latest first.
 pub async fn all_of_provider(
     pool: &PgPool,

@@ -41,11 +41,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
-use domain::Instant;
 use domain::ids::{Id, ProviderId};
 use domain::position::{Partition, PartitionCount, PositionToken};
 use domain::provider::{Provider, Service};
 use domain::slots::{Measure, Schedule, Span, Taken};
+use domain::{Instant, Refusal};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -72,6 +72,12 @@ impl ScheduleDoc {
         let offered = provider.services.values().filter(|service| service.is_active);
         let services = offered.map(Service::measure).collect();
         Some(Self { schedule: provider.schedule.clone(), services })
+    }
+
+    /// How many things of some 64 bytes it has.
+    fn size(&self) -> usize {
+        let Schedule { overrides, time_off, own_weekly, .. } = &self.schedule;
+        self.services.len() + overrides.len() + time_off.len() + 16 * own_weekly.len()
     }
 }
 
@@ -434,7 +440,7 @@ impl Availability {
     /// About how many bytes it holds on to.
     pub fn weight(&self) -> u64 {
         let taken: usize = self.days.values().map(|day| day.taken.len()).sum();
-        let schedule = self.schedule.services.len() + self.schedule.schedule.overrides.len();
+        let schedule = self.schedule.size();
         (512 + 64 * schedule + 128 * self.days.len() + 96 * taken) as u64
     }
 
@@ -451,12 +457,78 @@ impl Availability {
         now: Instant,
     ) -> Result<Vec<Span>, MissingDays> {
         let mut slots = self.open_slots(measure, local_day, now);
-        let missing = self.missing(measure, &slots);
+        let missing = self.missing(measure, local_day, &slots);
         if !missing.is_empty() {
             return Err(MissingDays(missing));
         }
-        slots.retain(|slot| self.is_free(measure, *slot));
+        if self.is_full(local_day, now) {
+            return Ok(Vec::new());
+        }
+        slots.retain(|slot| self.is_free(measure, *slot, now));
         Ok(slots)
+    }
+
+    /// The slot that starts then, or why a booking of it would be refused now: the very rules of the booking.
+    pub fn bookable(
+        &self,
+        measure: &Measure,
+        start: Instant,
+        now: Instant,
+    ) -> Result<Result<Span, Refusal>, MissingDays> {
+        let schedule = &self.schedule.schedule;
+        let slot = match schedule.bookable(measure, start, now) {
+            Ok(slot) => slot,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let local_day = schedule.local_day(start);
+        let missing = self.missing(measure, local_day, &[slot]);
+        if !missing.is_empty() {
+            return Err(MissingDays(missing));
+        }
+        let obstacle = |taken: &Taken| measure.obstacle(slot, taken, now);
+        let span = measure.buffered(slot);
+        let mut days = span.utc_days().into_iter().filter_map(|day| self.days.get(&day));
+        if let Some(obstacle) = days.find_map(|day| day.taken.iter().find_map(obstacle)) {
+            return Ok(Err(obstacle.refusal()));
+        }
+        match schedule.policy.max_per_day {
+            Some(limit) if self.is_full(local_day, now) => {
+                Ok(Err(Refusal::DayFull { limit, alternatives: Vec::new() }))
+            }
+            Some(_) | None => Ok(Ok(slot)),
+        }
+    }
+
+    /// When the first of the holds that are in somebody's way ends: until then nothing but an event changes what is free.
+    pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
+        let taken = self.days.values().flat_map(|day| &day.taken);
+        taken.flat_map(|taken| &taken.held_until).filter(|until| now < **until).min().copied()
+    }
+
+    /// The free slots of a service on the local dates from `first` to `last`, in order.
+    pub fn free_between(
+        &self,
+        measure: &Measure,
+        first: NaiveDate,
+        last: NaiveDate,
+        now: Instant,
+    ) -> Result<Vec<Span>, MissingDays> {
+        let schedule = &self.schedule.schedule;
+        let first = first.max(schedule.local_day(now));
+        let last = last.min(schedule.last_day(now));
+        let (mut free, mut missing) = (Vec::new(), Vec::new());
+        for day in first.iter_days().take_while(|day| *day <= last) {
+            match self.free_slots(measure, day, now) {
+                Ok(mut slots) => free.append(&mut slots),
+                Err(MissingDays(mut days)) => missing.append(&mut days),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(free);
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        Err(MissingDays(missing))
     }
 
     /// The local dates from `first` to `last` with at least one free slot of a service, in order (`S0-21`).
@@ -473,8 +545,11 @@ impl Availability {
         let (mut free, mut missing) = (Vec::new(), Vec::new());
         for day in first.iter_days().take_while(|day| *day <= last) {
             let slots = self.open_slots(measure, day, now);
-            missing.append(&mut self.missing(measure, &slots));
-            if missing.is_empty() && slots.iter().any(|slot| self.is_free(measure, *slot)) {
+            missing.append(&mut self.missing(measure, day, &slots));
+            if missing.is_empty()
+                && slots.iter().any(|slot| self.is_free(measure, *slot, now))
+                && !self.is_full(day, now)
+            {
                 free.push(day);
             }
         }
@@ -493,19 +568,29 @@ impl Availability {
 
     /// The UTC days of these slots of one local date, buffers included, of which nothing is known. An
     /// occupation that is in a slot's way shares an instant with it, and stands in the agenda of that
-    /// instant's day.
-    fn missing(&self, measure: &Measure, slots: &[Span]) -> Vec<NaiveDate> {
+    /// instant's day. Where a local date may be full, also those of the date itself.
+    fn missing(&self, measure: &Measure, local_day: NaiveDate, slots: &[Span]) -> Vec<NaiveDate> {
         let (Some(first), Some(last)) = (slots.first(), slots.last()) else { return Vec::new() };
         let whole =
             Span { start: measure.buffered(*first).start, end: measure.buffered(*last).end };
         let mut days = whole.utc_days();
+        days.extend(self.schedule.schedule.days_that_fill(local_day));
+        days.sort_unstable();
+        days.dedup();
         days.retain(|day| !self.days.contains_key(day));
         days
     }
 
-    fn is_free(&self, measure: &Measure, slot: Span) -> bool {
+    fn is_full(&self, local_day: NaiveDate, now: Instant) -> bool {
+        let schedule = &self.schedule.schedule;
+        let fills = schedule.days_that_fill(local_day);
+        let days = fills.iter().filter_map(|day| self.days.get(day));
+        schedule.is_full(local_day, days.flat_map(|day| &day.taken), now)
+    }
+
+    fn is_free(&self, measure: &Measure, slot: Span, now: Instant) -> bool {
         let span = measure.buffered(slot);
         let days = self.days.range(span.start.date_naive()..=span.end.date_naive());
-        days.flat_map(|(_, doc)| &doc.taken).all(|taken| measure.fits(slot, taken))
+        days.flat_map(|(_, doc)| &doc.taken).all(|taken| measure.fits(slot, taken, now))
     }
 }

@@ -1,6 +1,7 @@
 //! What a provider offers. `ServiceAdded` begins a row, `ServiceChanged` replaces it, `ServiceRemoved` leaves
 //! a tombstone, so that an older write cannot bring the service back.
 
+use domain::hours::WeeklyHours;
 use domain::ids::{CategoryId, Id, ProviderId, ServiceId};
 use domain::money::Money;
 use domain::provider::{Provider, Service};
@@ -20,8 +21,8 @@ macro_rules! select {
         concat!(
             "SELECT id, partition, position, version, provider_id, name, description, \
              duration_minutes, interval_minutes, buffer_before_minutes, buffer_after_minutes, \
-             capacity, price_minor, price_currency, category_id, is_active, sort_order, removed, \
-             created_at, updated_at \
+             capacity, weekly, price_minor, price_currency, category_id, is_active, sort_order, \
+             removed, created_at, updated_at \
              FROM services ",
             $rest
         )
@@ -45,6 +46,8 @@ pub struct ServiceRow {
     pub description: Option<Description>,
     /// Which it is, and how long it takes.
     pub measure: Measure,
+    /// Windows of its own, besides the shop's.
+    pub weekly: Option<Box<WeeklyHours>>,
     /// Its own price.
     pub price: Option<Money>,
     /// What kind of service it is; the category may be gone.
@@ -65,6 +68,7 @@ impl ServiceRow {
         self.name = service.name.known().cloned();
         self.description = service.description.as_ref().and_then(|text| text.known()).cloned();
         self.measure = service.measure();
+        self.weekly = service.weekly.clone();
         self.price = service.price;
         self.category = service.category;
         self.is_active = service.is_active;
@@ -115,6 +119,7 @@ impl Table for Services {
                     name: None,
                     description: None,
                     measure: service.measure(),
+                    weekly: None,
                     price: None,
                     category: None,
                     is_active: true,
@@ -167,16 +172,24 @@ impl Table for Services {
             rows.iter().map(|row| row.name.as_ref().map(ServiceName::as_str)).collect();
         let descriptions: Vec<Option<&str>> =
             rows.iter().map(|row| row.description.as_ref().map(Description::as_str)).collect();
+        let weekly: Vec<Option<String>> = rows
+            .iter()
+            .map(|row| {
+                row.weekly
+                    .as_ref()
+                    .map(|weekly| serde_json::to_string(weekly).expect("windows are plain JSON"))
+            })
+            .collect();
         let done = sqlx::query(
             "INSERT INTO services AS t (id, partition, position, version, provider_id, name,
                  description, duration_minutes, interval_minutes, buffer_before_minutes,
                  buffer_after_minutes, capacity, price_minor, price_currency, category_id, is_active, sort_order,
-                 removed, created_at, updated_at)
+                 removed, created_at, updated_at, weekly)
              SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
                  $6::text[], $7::text[], $8::integer[], $9::integer[], $10::integer[],
                  $11::integer[], $12::integer[], $13::bigint[], $14::text[], $15::uuid[],
                  $16::boolean[], $17::integer[], $18::boolean[], $19::timestamptz[],
-                 $20::timestamptz[])
+                 $20::timestamptz[], $21::text[])
              ON CONFLICT (id) DO UPDATE SET
                  partition = excluded.partition, position = excluded.position,
                  version = excluded.version, provider_id = excluded.provider_id,
@@ -189,7 +202,8 @@ impl Table for Services {
                  price_currency = excluded.price_currency, category_id = excluded.category_id,
                  is_active = excluded.is_active, sort_order = excluded.sort_order,
                  removed = excluded.removed,
-                 created_at = excluded.created_at, updated_at = excluded.updated_at
+                 created_at = excluded.created_at, updated_at = excluded.updated_at,
+                 weekly = excluded.weekly
              WHERE t.position < excluded.position",
         )
         .bind(rows.iter().map(|row| row.measure.service.uuid()).collect::<Vec<_>>())
@@ -212,6 +226,7 @@ impl Table for Services {
         .bind(rows.iter().map(|row| row.removed).collect::<Vec<_>>())
         .bind(stamps.created_at)
         .bind(stamps.updated_at)
+        .bind(weekly)
         .execute(connection)
         .await
         .map_err(database(TABLE))?;
@@ -276,6 +291,7 @@ struct Raw {
     buffer_before_minutes: i32,
     buffer_after_minutes: i32,
     capacity: i32,
+    weekly: Option<String>,
     price_minor: Option<i64>,
     price_currency: Option<String>,
     category_id: Option<Uuid>,
@@ -303,6 +319,7 @@ impl TryFrom<Raw> for ServiceRow {
             buffer_before_minutes,
             buffer_after_minutes,
             capacity,
+            weekly,
             price_minor,
             price_currency,
             category_id,
@@ -326,6 +343,7 @@ impl TryFrom<Raw> for ServiceRow {
             name: columns.optional("name", name)?,
             description: columns.optional("description", description)?,
             measure,
+            weekly: weekly.map(|json| columns.json("weekly", &json)).transpose()?,
             price: columns.money("price_minor", price_minor, price_currency)?,
             category: category_id.map(|id| columns.id("category_id", id)).transpose()?,
             is_active,

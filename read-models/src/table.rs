@@ -272,6 +272,15 @@ impl Columns {
         text.map(|text| self.text(column, text)).transpose()
     }
 
+    /// Anything that reads itself from JSON.
+    pub(crate) fn json<T: for<'de> Deserialize<'de>>(
+        self,
+        column: &'static str,
+        json: &str,
+    ) -> Result<T, TableError> {
+        serde_json::from_str(json).map_err(|_| self.corrupt(column))
+    }
+
     pub(crate) fn id<I: TryFrom<Uuid>>(
         self,
         column: &'static str,

@@ -105,8 +105,8 @@ pub(crate) fn schedule(zone: &str, service: ServiceId) -> ScheduleDoc {
         schedule: Schedule {
             zone: zone.parse().expect("a zone"),
             weekly: WeeklyHours::classic(),
-            overrides: Default::default(),
             policy: Policy::classic(),
+            ..Schedule::default()
         },
         services: vec![Service::of(id(3), service, Offer::classic(Locale::En)).measure()],
     }

@@ -1,18 +1,19 @@
 //! Booking: the slot in the agenda of each UTC day it touches, and the new appointment, in one append.
 
-use super::place::{answer_by, bookable, take};
-use super::stands::AppointmentStands;
+use super::stands::{AppointmentStands, answer_by};
 use super::{Appointment, AppointmentCommand, Client, Contact, Side, Terms, first_status};
 use crate::account::{Account, signed_in};
 use crate::actor::Actor;
-use crate::agenda::{Agenda, AgendaCommand, Taking};
+use crate::agenda::{Agenda, AgendaCommand, Leaving, Taking};
 use crate::aggregate::StreamId;
 use crate::command::{ClaimKind, Command, Stop, Target, View};
+use crate::hold::{self, HoldCommand};
 use crate::hours::Confirmation;
-use crate::ids::{AgendaId, AppointmentId, GuestId, Id, ProviderId, ServiceId};
+use crate::ids::{AgendaId, AppointmentId, GuestId, HoldId, Id, ProviderId, ServiceId};
 use crate::locale::Locale;
 use crate::personal::Personal;
 use crate::provider::{Provider, Service};
+use crate::taking::Wanted;
 use crate::text::Note;
 use crate::{Instant, Refusal};
 
@@ -27,6 +28,8 @@ pub struct BookAppointment {
     pub start: Instant,
     /// What the client wants the provider to know.
     pub notes: Option<Note>,
+    /// The hold that becomes the appointment; its holder's alone.
+    pub hold: Option<HoldId>,
 }
 
 impl BookAppointment {
@@ -41,12 +44,32 @@ impl BookAppointment {
         let shop = provider.open()?;
         let service = wanted_service(provider, self.service)?;
         let measure = service.measure();
-        let slot = bookable(&provider.schedule, &measure, self.start, view.now())?;
+        let slot = provider.schedule.bookable(&measure, self.start, view.now())?;
+        let asked = (self.provider, service.id, self.start);
+        let hold = match self.hold {
+            Some(hold) => hold::to_book(view, hold, whom.client.account(), asked)?,
+            None => None,
+        };
 
         let appointment: AppointmentId = view.mint().id(self.provider.slot(), 0);
-        for day in measure.buffered(slot).utc_days() {
-            let taking = Taking { provider: self.provider, day, appointment, slot, measure };
-            take(view, provider, &measure, AgendaCommand::TakeSlot(taking), None)?;
+        let wanted = Wanted {
+            view,
+            provider: self.provider,
+            schedule: &provider.schedule,
+            measure,
+            slot,
+            leaving: Leaving { appointment: None, hold },
+            has: None,
+        };
+        let days = measure.buffered(slot).utc_days();
+        for &day in &days {
+            let taking = Taking { provider: self.provider, day, appointment, slot, measure, hold };
+            wanted.decide(day, AgendaCommand::TakeSlot(taking))?;
+        }
+        wanted.day_has_room()?;
+        if let Some(hold) = hold {
+            let done = days.into_iter().collect();
+            hold::end(view, hold, HoldCommand::Use(appointment), &done)?;
         }
         let Whom { client, contact, guest_locale, by } = whom;
         let subject = client.subject();
@@ -199,7 +222,11 @@ impl Command for BookForGuest {
     }
 }
 
-fn wanted_service(provider: &Provider, wanted: Option<ServiceId>) -> Result<&Service, Refusal> {
+/// The service that was asked for; where none was, the only one on offer.
+pub(crate) fn wanted_service(
+    provider: &Provider,
+    wanted: Option<ServiceId>,
+) -> Result<&Service, Refusal> {
     let mut offered = provider.services.values().filter(|service| service.is_active);
     match wanted {
         Some(id) => provider.offered(id),

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::place::{answer_by, bookable, take};
-use super::stands::{AppointmentStands, in_window, party, stands};
+use super::stands::{AppointmentStands, answer_by, in_window, party, stands};
 use super::{Appointment, AppointmentCommand, AppointmentEvent};
 use crate::Instant;
-use crate::agenda::{AgendaCommand, Taking};
+use crate::agenda::{AgendaCommand, Leaving, Taking};
 use crate::command::{Command, Stop, Target, View};
 use crate::ids::AppointmentId;
 use crate::provider::Provider;
+use crate::taking::Wanted;
 
 /// How often an appointment can be moved: each move is news for somebody, and of a guest's a mail.
 pub const MOVES: u8 = 50;
@@ -46,7 +46,16 @@ impl Command for RescheduleAppointment {
             return Ok(outcome);
         }
         in_window(provider, booking, by, view.now())?;
-        let slot = bookable(&provider.schedule, &terms.measure, self.start, view.now())?;
+        let slot = provider.schedule.bookable(&terms.measure, self.start, view.now())?;
+        let wanted = Wanted {
+            view,
+            provider: terms.provider,
+            schedule: &provider.schedule,
+            measure: terms.measure,
+            slot,
+            leaving: Leaving { appointment: Some(self.appointment), hold: None },
+            has: Some(booking.slot.start),
+        };
         let days = |slot| terms.measure.buffered(slot).utc_days();
         let (old, new) = (days(booking.slot), days(slot));
         for day in old.iter().chain(&new).copied().collect::<BTreeSet<_>>() {
@@ -58,13 +67,15 @@ impl Command for RescheduleAppointment {
                     appointment,
                     slot,
                     measure: terms.measure,
+                    hold: None,
                 };
                 AgendaCommand::MoveSlot(taking)
             } else {
                 AgendaCommand::FreeSlot { provider: provider_id, day, appointment }
             };
-            take(view, provider, &terms.measure, command, Some((appointment, booking.slot.start)))?;
+            wanted.decide(day, command)?;
         }
+        wanted.day_has_room()?;
         let policy = &provider.schedule.policy;
         let confirmation = policy.confirmation;
         let answer_by = answer_by(policy, slot.start, view.now());

@@ -9,7 +9,7 @@ use crate::account::signed_in;
 use crate::actor::Actor;
 use crate::agenda::{Agenda, AgendaCommand};
 use crate::command::{Stop, View};
-use crate::hours::Zone;
+use crate::hours::{Policy, Zone};
 use crate::ids::{AgendaId, AppointmentId, ProviderId, ServiceId};
 use crate::money::Money;
 use crate::provider::Provider;
@@ -77,6 +77,12 @@ pub(super) fn in_window(
         Side::Client if now >= until => Err(Refusal::TooLate { window_minutes }),
         Side::Client | Side::Provider => Ok(()),
     }
+}
+
+/// When a booking made now expires if the provider does not answer; `None` is at its start.
+pub(super) fn answer_by(policy: &Policy, start: Instant, now: Instant) -> Option<Instant> {
+    let minutes = policy.answer_within_minutes?;
+    Some(shifted(now, TimeDelta::minutes(minutes.into()))).filter(|by| *by < start)
 }
 
 /// Ends a live appointment and frees what it holds; on an ended one the aggregate alone decides.

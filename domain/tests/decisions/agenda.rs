@@ -47,11 +47,12 @@ fn taking(n: u32, time: &str, measure: Measure) -> Taking {
         appointment: appointment(n),
         slot: measure.slot_at(instant(&format!("2026-03-03T{time}:00Z"))),
         measure,
+        hold: None,
     }
 }
 
 fn taken(n: u32, time: &str, measure: Measure) -> AgendaEvent {
-    let Taking { provider, day, appointment, slot, measure } = taking(n, time, measure);
+    let Taking { provider, day, appointment, slot, measure, hold } = taking(n, time, measure);
     AgendaEvent::SlotTaken {
         provider,
         day,
@@ -60,6 +61,7 @@ fn taken(n: u32, time: &str, measure: Measure) -> AgendaEvent {
         span: measure.buffered(slot),
         service: measure.service,
         capacity: measure.capacity,
+        hold,
     }
 }
 
@@ -98,6 +100,10 @@ fn moves(
 
 fn full() -> Result<Vec<AgendaEvent>, Refusal> {
     Err(Refusal::SlotTaken { alternatives: Vec::new() })
+}
+
+fn no_seat() -> Result<Vec<AgendaEvent>, Refusal> {
+    Err(Refusal::GroupFull { alternatives: Vec::new() })
 }
 
 #[test]
@@ -144,7 +150,7 @@ fn a_group_has_as_many_seats_as_its_capacity_and_a_freed_one_is_taken_again() {
         assert_eq!(events, [taken(n, "10:00", class(3))]);
         day.extend(events);
     }
-    assert_eq!(take(&day, 4, "10:00", class(3)), full());
+    assert_eq!(take(&day, 4, "10:00", class(3)), no_seat());
     day.push(freed(2));
     assert!(take(&day, 4, "10:00", class(3)).is_ok());
 }
@@ -172,7 +178,7 @@ fn who_books_alone_does_not_join_a_group_booked_before_the_change() {
 fn the_smallest_group_anybody_booked_counts_for_all_that_come_later() {
     let mut day = vec![taken(1, "10:00", class(5))];
     day.extend(take(&day, 2, "10:00", class(2)).unwrap());
-    assert_eq!(take(&day, 3, "10:00", class(5)), full());
+    assert_eq!(take(&day, 3, "10:00", class(5)), no_seat());
 }
 
 #[test]

@@ -50,7 +50,13 @@ fn a_booking_takes_the_slot_and_writes_the_appointment_in_one_partition() {
     let account = ana.account().unwrap();
     let start = instant("2026-03-03T13:00:00Z");
     let notes = Some("Cabelo curto".parse().unwrap());
-    let book = BookAppointment { provider: shop.id, service: Some(shop.service), start, notes };
+    let book = BookAppointment {
+        provider: shop.id,
+        service: Some(shop.service),
+        start,
+        notes,
+        hold: None,
+    };
     let done = world.run(&ana, &book).unwrap();
 
     let (id, slot) =
@@ -70,6 +76,7 @@ fn a_booking_takes_the_slot_and_writes_the_appointment_in_one_partition() {
         span: slot,
         service: shop.service,
         capacity: 1,
+        hold: None,
     };
     assert_eq!(done.events.len(), 2);
     assert!(done.events.contains(&(agenda, Event::Agenda(taken))));
@@ -164,7 +171,8 @@ fn an_unknown_shop_or_service_is_not_found_and_of_several_one_must_be_named() {
     let nowhere: ProviderId = mint.id(RoutingSlot::from_bits(1), 0);
     let nothing: ServiceId = mint.id(RoutingSlot::from_bits(1), 0);
     let start = instant("2026-03-03T13:00:00Z");
-    let book = |provider, service| BookAppointment { provider, service, start, notes: None };
+    let book =
+        |provider, service| BookAppointment { provider, service, start, notes: None, hold: None };
     let refusal = world.run(&ana, &book(nowhere, None)).unwrap_err();
     assert_eq!(refusal, Refusal::NotFound("provider"));
     let refusal = world.run(&ana, &book(shop.id, Some(nothing))).unwrap_err();
@@ -181,7 +189,7 @@ fn the_same_booking_decided_again_is_refused_and_adds_nothing() {
     let mut world = World::new();
     let (shop, ana) = (world.classic(), world.person("ana"));
     let start = instant("2026-03-03T13:00:00Z");
-    let book = BookAppointment { provider: shop.id, service: None, start, notes: None };
+    let book = BookAppointment { provider: shop.id, service: None, start, notes: None, hold: None };
     let first = world.run_as(1000, &ana, &book).unwrap();
     assert_eq!(first.events.len(), 2);
     // A retry is given the stored answer. That is no longer there: nothing may be booked under the same id.
@@ -195,7 +203,7 @@ fn racers_for_one_slot_queue_at_its_agenda() {
     let mut world = World::new();
     let shop = world.classic();
     let start = instant("2026-03-03T13:00:00Z");
-    let book = BookAppointment { provider: shop.id, service: None, start, notes: None };
+    let book = BookAppointment { provider: shop.id, service: None, start, notes: None, hold: None };
     let agenda = StreamId::of::<Agenda>(AgendaId::of(shop.id, start.date_naive()));
     assert_eq!(book.queue(), Some(agenda));
     assert!(book.reads().contains(&agenda));
@@ -272,7 +280,7 @@ fn a_day_off_has_no_slots_and_an_extra_hour_has() {
         world.run(&shop.owner, &ChangeProvider { provider: shop.id, change }).unwrap();
     }
     let refusal = world.book(&ana, &shop, "2026-03-03T13:00:00Z").unwrap_err();
-    assert_eq!(refusal, Refusal::OutsideHours);
+    assert_eq!(refusal, Refusal::DayOff);
     assert!(world.book(&ana, &shop, "2026-03-04T22:00:00Z").is_ok());
 }
 
@@ -386,7 +394,7 @@ fn a_group_of_three_is_booked_by_three_and_refuses_the_fourth() {
         .map(|person| world.book(person, &shop, start).unwrap().outcome.appointment)
         .collect();
     let refused = world.book(&people[3], &shop, start).unwrap_err();
-    let Refusal::SlotTaken { alternatives } = &refused else { panic!("{refused:?}") };
+    let Refusal::GroupFull { alternatives } = &refused else { panic!("{refused:?}") };
     assert_eq!(alternatives[0], instant("2026-03-03T12:00:00Z"));
     assert_eq!(world.agenda(&shop, "2026-03-03").occupations[0].seats, ids);
     world.run(&people[1], &cancel(ids[1])).unwrap();
@@ -524,7 +532,8 @@ fn declining_frees_the_slot_and_is_for_pending_appointments_only() {
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
         | Event::Session(_)
-        | Event::Category(_) => None,
+        | Event::Category(_)
+        | Event::Hold(_) => None,
     });
     assert_eq!(reason.unwrap().subject(), shop.owner.account().unwrap().into());
     assert!(world.run(&shop.owner, &decline).unwrap().events.is_empty());

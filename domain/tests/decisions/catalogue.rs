@@ -182,7 +182,8 @@ fn a_service_that_is_not_offered_cannot_be_booked_and_does_not_stand_in_the_only
     let second = add(&mut world, &shop, offer(|o| o.is_active = false).unwrap()).unwrap();
     let book = |world: &mut World, service, start: &str| {
         let start = instant(start);
-        let booking = BookAppointment { provider: shop.id, service, start, notes: None };
+        let booking =
+            BookAppointment { provider: shop.id, service, start, notes: None, hold: None };
         world.run(&ana, &booking).map(|done| done.outcome)
     };
     let not_found = Refusal::NotFound("service");

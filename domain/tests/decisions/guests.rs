@@ -38,7 +38,7 @@ impl Scene {
     fn book(&mut self, actor: &Actor, start: &str) -> Result<Done<AppointmentStands>, Refusal> {
         let notes = Some("Primeira vez".parse().unwrap());
         let (provider, start) = (self.shop.id, instant(start));
-        let booking = BookAppointment { provider, service: None, start, notes };
+        let booking = BookAppointment { provider, service: None, start, notes, hold: None };
         let contact = Contact {
             name: "Gil Guest".parse().unwrap(),
             email: "gil@example.com".parse().unwrap(),
@@ -152,7 +152,7 @@ fn a_link_is_good_for_its_guest_its_appointment_and_thirty_days_after_its_end() 
     let decline = DeclineAppointment { appointment: id, reason: None };
     assert_eq!(scene.world.run(&gil, &decline).unwrap_err(), Refusal::Forbidden);
     let (provider, start) = (scene.shop.id, instant("2026-03-05T13:00:00Z"));
-    let book = BookAppointment { provider, service: None, start, notes: None };
+    let book = BookAppointment { provider, service: None, start, notes: None, hold: None };
     assert_eq!(scene.world.run(&gil, &book).unwrap_err(), Refusal::SignInRequired);
 
     scene.world.now = instant("2026-04-02T13:59:59Z");
@@ -218,7 +218,7 @@ fn two_guests_may_choose_the_same_key_and_one_guest_who_tries_again_is_the_same(
     let scene = scene(open_to_guests());
     let target = |actor: &Actor, email: &str| {
         let (provider, start) = (scene.shop.id, instant(START));
-        let booking = BookAppointment { provider, service: None, start, notes: None };
+        let booking = BookAppointment { provider, service: None, start, notes: None, hold: None };
         let contact =
             Contact { name: "Gil".parse().unwrap(), email: email.parse().unwrap(), phone: None };
         let command = BookForGuest { booking, contact, locale: Locale::En };

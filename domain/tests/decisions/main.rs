@@ -10,6 +10,8 @@ mod agenda;
 mod appointment;
 mod catalogue;
 mod guests;
+mod holds;
+mod hours;
 mod life;
 mod never_overlaps;
 mod notification_feed;

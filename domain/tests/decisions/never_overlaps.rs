@@ -112,6 +112,7 @@ impl Town {
                     service: Some(self.services[service]),
                     start: Self::start(start),
                     notes: None,
+                    hold: None,
                 };
                 let done = world.run(&self.clients[client], &book)?;
                 self.appointments.push((done.outcome.appointment, client));
@@ -209,8 +210,8 @@ proptest! {
             let before = town.live();
             let told = town.does(deed.clone());
             match &told {
-                Err(Refusal::SlotTaken { alternatives }) => {
-                    prop_assert!(alternatives.len() <= domain::appointment::ALTERNATIVES);
+                Err(Refusal::SlotTaken { alternatives } | Refusal::GroupFull { alternatives }) => {
+                    prop_assert!(alternatives.len() <= domain::taking::ALTERNATIVES);
                     // Nearest first, and the first of them can really be had.
                     let (wanted, retried) = match deed {
                         Deed::Book { service, start, client } => (start, Some((service, client))),

@@ -39,12 +39,12 @@ fn opened() -> Vec<ProviderEvent> {
             slug: Personal::of(owner(), "salao-da-bia".parse().unwrap()),
             business_name: Personal::of(owner(), "Salão da Bia".parse().unwrap()),
             hourly_rate: None,
-            schedule: Schedule {
+            schedule: Box::new(Schedule {
                 zone: Zone::SAO_PAULO,
                 weekly: WeeklyHours::classic(),
-                overrides: Default::default(),
                 policy: Policy::classic(),
-            },
+                ..Schedule::default()
+            }),
         },
         ProviderEvent::ServiceAdded { service: service(0) },
     ]

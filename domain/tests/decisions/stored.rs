@@ -11,9 +11,12 @@ use domain::appointment::{
 };
 use domain::category::{CategoryEvent, Listing};
 use domain::event::Event;
+use domain::hold::{Held, HoldEvent};
+use domain::holidays::HolidayCalendar;
 use domain::hours::{Policy, WeeklyHours, Zone};
 use domain::ids::{
-    AccountId, AppointmentId, Id, Mint, PhotoId, ProviderId, RoutingSlot, ServiceId, SubjectId,
+    AccountId, AppointmentId, HoldId, Id, Mint, PhotoId, ProviderId, RoutingSlot, ServiceId,
+    SubjectId, TimeOffId,
 };
 use domain::locale::Locale;
 use domain::money::{Currency, HourlyRate, Money};
@@ -23,6 +26,7 @@ use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
+use domain::time_off::TimeOff;
 use serde_json::{Value, json};
 
 use crate::world::{every_day, instant, windows};
@@ -79,6 +83,7 @@ fn service() -> Service {
         buffer_before_minutes: 5,
         buffer_after_minutes: 10,
         capacity: 3,
+        weekly: None,
     };
     Service::of(account(), service_id(), offer)
 }
@@ -108,8 +113,8 @@ fn schedule() -> Schedule {
     let mut schedule = Schedule {
         zone: Zone::SAO_PAULO,
         weekly: every_day(&[("08:00", "12:00"), ("13:00", "24:00")]),
-        overrides: Default::default(),
         policy: Policy::classic(),
+        ..Schedule::default()
     };
     schedule.overrides.insert("2026-12-25".parse().unwrap(), windows(&[]));
     schedule
@@ -141,6 +146,29 @@ fn parties() -> Parties {
         provider_account: account(),
         client: Client::Account(account()),
     }
+}
+
+fn hold() -> HoldId {
+    mint().id(slot(), 0)
+}
+
+fn held() -> Held {
+    Held {
+        provider: provider(),
+        holder: account(),
+        measure: measure(),
+        slot: span(),
+        zone: Zone::SAO_PAULO,
+        expires_at: span().start,
+    }
+}
+
+fn time_off_id() -> TimeOffId {
+    mint().id(slot(), 0)
+}
+
+fn time_off() -> TimeOff {
+    TimeOff::new("2026-12-24T12:00".parse().unwrap(), "2027-01-02T00:00".parse().unwrap()).unwrap()
 }
 
 fn photo(n: u32) -> PhotoId {
@@ -216,7 +244,7 @@ fn one_of_each() -> Vec<Event> {
             slug: Personal::of(account(), "salao-da-bia".parse().unwrap()),
             business_name: business_name(),
             hourly_rate: hourly_rate(),
-            schedule: schedule(),
+            schedule: Box::new(schedule()),
         }
         .into(),
         ProviderEvent::ProfileChanged {
@@ -242,6 +270,10 @@ fn one_of_each() -> Vec<Event> {
             .into(),
         ProviderEvent::DayOverridden { day, windows: windows(&[("09:00", "10:30")]) }.into(),
         ProviderEvent::OverrideRemoved { day }.into(),
+        ProviderEvent::HolidaysSet { holidays: Some(HolidayCalendar::BrazilWithOptional) }.into(),
+        ProviderEvent::TimeOffTaken { id: time_off_id(), time_off: time_off(), reason: reason() }
+            .into(),
+        ProviderEvent::TimeOffCancelled { id: time_off_id() }.into(),
         ProviderEvent::PolicySet { policy: Policy::classic() }.into(),
         ProviderEvent::ServiceAdded { service: service() }.into(),
         ProviderEvent::ServiceChanged { service: service() }.into(),
@@ -257,6 +289,7 @@ fn one_of_each() -> Vec<Event> {
             span: measure().buffered(slot),
             service: service_id(),
             capacity: 3,
+            hold: None,
         }
         .into(),
         AgendaEvent::SlotFreed { provider: provider(), day, appointment: appointment() }.into(),
@@ -268,6 +301,23 @@ fn one_of_each() -> Vec<Event> {
             by: Side::Provider,
         }
         .into(),
+        AgendaEvent::SlotHeld {
+            provider: provider(),
+            day,
+            hold: hold(),
+            holder: account(),
+            slot,
+            span: measure().buffered(slot),
+            service: service_id(),
+            capacity: 3,
+            expires_at: span().start,
+        }
+        .into(),
+        AgendaEvent::HeldSlotFreed { provider: provider(), day, hold: hold() }.into(),
+        HoldEvent::HoldPlaced { held: held() }.into(),
+        HoldEvent::HoldReleased {}.into(),
+        HoldEvent::HoldUsed { appointment: appointment() }.into(),
+        HoldEvent::HoldExpired {}.into(),
         AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
         AppointmentEvent::AppointmentDeclined { parties: parties(), slot, reason: reason() }.into(),
         AppointmentEvent::AppointmentCancelled {
@@ -360,9 +410,10 @@ fn every_event_reads_without_what_is_optional() {
         Event::Account(AccountEvent::AccountErased { .. }) => "photo",
         Event::Account(_) => "zone",
         Event::Appointment(_) => "reason",
+        Event::Provider(ProviderEvent::TimeOffTaken { .. }) => "reason",
         Event::Provider(_) => "is_active",
         Event::Category(_) => "icon",
-        Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) => "",
+        Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) | Event::Hold(_) => "",
     };
     fn strip(value: &mut Value, names: &[&str]) -> usize {
         match value {

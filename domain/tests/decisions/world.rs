@@ -17,6 +17,7 @@ use domain::command::{
     self, ClaimHasher, ClaimKey, ClaimKind, Command, Facts, Loaded, SecretKey, Stop, Target, View,
 };
 use domain::event::Event;
+use domain::hold::Hold;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
 use domain::ids::{
     AccountId, AgendaId, AppointmentId, Id, Mint, ProviderId, RoutingSlot, ServiceId, SubjectId,
@@ -239,6 +240,7 @@ impl World {
             }
             StreamKind::Session => Loaded::new(version, self.get::<Session>(stream.id)),
             StreamKind::Category => Loaded::new(version, self.get::<Category>(stream.id)),
+            StreamKind::Hold => Loaded::new(version, self.get::<Hold>(stream.id)),
         }
     }
 
@@ -295,7 +297,10 @@ impl World {
         start: &str,
     ) -> Result<Done<AppointmentStands>, Refusal> {
         let start = instant(start);
-        self.run(actor, &BookAppointment { provider: shop.id, service: None, start, notes: None })
+        self.run(
+            actor,
+            &BookAppointment { provider: shop.id, service: None, start, notes: None, hold: None },
+        )
     }
 
     pub(crate) fn agenda(&self, shop: &Shop, day: &str) -> Agenda {
@@ -389,4 +394,4 @@ macro_rules! folded {
     )*};
 }
 
-folded!(Account Provider Agenda Appointment NotificationFeed Session Category);
+folded!(Account Provider Agenda Appointment NotificationFeed Session Category Hold);

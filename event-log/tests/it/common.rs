@@ -177,7 +177,7 @@ pub(crate) async fn shop(executor: &Executor, owner: &Actor, slug: &str) -> Prov
 pub(crate) fn booking(log: &EventLog, provider: ProviderId, hour: i64) -> BookAppointment {
     let midnight = log.clock().now().date_naive().and_hms_opt(3, 0, 0).unwrap().and_utc();
     let start = midnight + TimeDelta::days(2) + TimeDelta::hours(hour);
-    BookAppointment { provider, service: None, start, notes: None }
+    BookAppointment { provider, service: None, start, notes: None, hold: None }
 }
 
 /// Whether an event is of an agenda.

@@ -14,9 +14,11 @@ use domain::aggregate::StreamId;
 use domain::appointment::{AppointmentEvent, Client, Contact, Parties, Side, Status, Terms};
 use domain::category::{CategoryEvent, Listing};
 use domain::event::Event;
+use domain::hold::{Held, HoldEvent};
+use domain::holidays::HolidayCalendar;
 use domain::hours::{Policy, WeeklyHours, Windows, Zone};
 use domain::ids::{
-    AccountId, AppointmentId, Id, Mint, PhotoId, ProviderId, RoutingSlot, ServiceId,
+    AccountId, AppointmentId, HoldId, Id, Mint, PhotoId, ProviderId, RoutingSlot, ServiceId,
 };
 use domain::locale::Locale;
 use domain::money::{Currency, HourlyRate, Money};
@@ -26,6 +28,7 @@ use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
+use domain::time_off::TimeOff;
 use event_log::Upcasters;
 use serde_json::Value;
 
@@ -144,6 +147,7 @@ fn service() -> Service {
         capacity: 3,
         category: None,
         is_active: true,
+        weekly: None,
     };
     Service::of(account(), service_id(), offer)
 }
@@ -185,10 +189,27 @@ fn with_additions() -> Vec<(&'static str, Event)> {
     let hourly_rate = hourly_rate();
     let profile = ProviderEvent::ProfileChanged { business_name, hourly_rate, details };
     let category = Some(mint().id(slot(), 0));
-    let service = Service { category, is_active: false, sort_order: 7, ..service() };
+    let sorted = Service { category, is_active: false, sort_order: 7, ..service() };
+    let weekly = Some(Box::new(WeeklyHours::classic()));
+    let own_hours = ProviderEvent::ServiceChanged { service: Service { weekly, ..service() } };
+    let policy =
+        Policy { max_per_day: Some(8), hold_minutes: Some(15), guests: true, ..Policy::classic() };
+    let of_a_hold = AgendaEvent::SlotTaken {
+        provider: provider(),
+        day: "2026-12-25".parse().unwrap(),
+        appointment: appointment(),
+        slot: span(),
+        span: measure().buffered(span()),
+        service: service_id(),
+        capacity: 3,
+        hold: Some(hold()),
+    };
     vec![
         ("with-details", profile.into()),
-        ("with-category", ProviderEvent::ServiceAdded { service }.into()),
+        ("with-category", ProviderEvent::ServiceAdded { service: sorted }.into()),
+        ("with-hours", own_hours.into()),
+        ("with-limits", ProviderEvent::PolicySet { policy }.into()),
+        ("of-a-hold", of_a_hold.into()),
     ]
 }
 
@@ -220,11 +241,30 @@ fn schedule() -> Schedule {
     let mut schedule = Schedule {
         zone: Zone::SAO_PAULO,
         weekly: WeeklyHours::classic(),
-        overrides: Default::default(),
         policy: Policy::classic(),
+        ..Schedule::default()
     };
     schedule.overrides.insert("2026-12-25".parse().unwrap(), windows("[]"));
     schedule
+}
+
+fn hold() -> HoldId {
+    mint().id(provider().slot(), 0)
+}
+
+fn held() -> Held {
+    Held {
+        provider: provider(),
+        holder: account(),
+        measure: measure(),
+        slot: span(),
+        zone: Zone::SAO_PAULO,
+        expires_at: span().start,
+    }
+}
+
+fn time_off() -> TimeOff {
+    TimeOff::new("2026-12-24T12:00".parse().unwrap(), "2027-01-02T00:00".parse().unwrap()).unwrap()
 }
 
 fn terms() -> Box<Terms> {
@@ -332,7 +372,7 @@ fn one_of_each() -> Vec<Event> {
             slug: Personal::of(account(), "salao-da-bia".parse().unwrap()),
             business_name: business_name(),
             hourly_rate: hourly_rate(),
-            schedule: schedule(),
+            schedule: Box::new(schedule()),
         }
         .into(),
         ProviderEvent::ProfileChanged {
@@ -363,6 +403,14 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         ProviderEvent::OverrideRemoved { day }.into(),
+        ProviderEvent::HolidaysSet { holidays: Some(HolidayCalendar::BrazilWithOptional) }.into(),
+        ProviderEvent::TimeOffTaken {
+            id: mint().id(provider().slot(), 0),
+            time_off: time_off(),
+            reason: reason(),
+        }
+        .into(),
+        ProviderEvent::TimeOffCancelled { id: mint().id(provider().slot(), 1) }.into(),
         ProviderEvent::PolicySet { policy: Policy::classic() }.into(),
         ProviderEvent::ServiceAdded { service: service() }.into(),
         ProviderEvent::ServiceChanged { service: service() }.into(),
@@ -378,6 +426,7 @@ fn one_of_each() -> Vec<Event> {
             span: measure().buffered(slot),
             service: service_id(),
             capacity: 3,
+            hold: None,
         }
         .into(),
         AgendaEvent::SlotFreed { provider: provider(), day, appointment: appointment() }.into(),
@@ -389,6 +438,23 @@ fn one_of_each() -> Vec<Event> {
             by: Side::Client,
         }
         .into(),
+        AgendaEvent::SlotHeld {
+            provider: provider(),
+            day,
+            hold: hold(),
+            holder: account(),
+            slot,
+            span: measure().buffered(slot),
+            service: service_id(),
+            capacity: 3,
+            expires_at: span().start,
+        }
+        .into(),
+        AgendaEvent::HeldSlotFreed { provider: provider(), day, hold: hold() }.into(),
+        HoldEvent::HoldPlaced { held: held() }.into(),
+        HoldEvent::HoldReleased {}.into(),
+        HoldEvent::HoldUsed { appointment: appointment() }.into(),
+        HoldEvent::HoldExpired {}.into(),
         AppointmentEvent::AppointmentConfirmed { parties: parties(), slot }.into(),
         AppointmentEvent::AppointmentDeclined { parties: parties(), slot, reason: reason() }.into(),
         AppointmentEvent::AppointmentCancelled {

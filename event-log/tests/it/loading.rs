@@ -20,8 +20,17 @@ fn taken(n: u32) -> domain::event::Event {
     let service = Mint::new([6; 32]).id(slot_of(), 0);
     let provider = provider(10);
     let day = start.date_naive();
-    AgendaEvent::SlotTaken { provider, day, appointment, slot, span: slot, service, capacity: 1 }
-        .into()
+    AgendaEvent::SlotTaken {
+        provider,
+        day,
+        appointment,
+        slot,
+        span: slot,
+        service,
+        capacity: 1,
+        hold: None,
+    }
+    .into()
 }
 
 fn slot_of() -> domain::ids::RoutingSlot {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::Instant;
-use domain::ids::{AccountId, AppointmentId, ChangeId, GuestId, PhotoId, ResetId};
+use domain::ids::{AccountId, AppointmentId, ChangeId, GuestId, HoldId, PhotoId, ResetId};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -26,6 +26,7 @@ use self::guests::GuestNews;
 pub mod erasure;
 pub mod expiry;
 pub mod guests;
+mod holds;
 mod housekeeping;
 pub mod photos;
 pub mod worker;
@@ -104,6 +105,13 @@ pub enum Task {
     PurgeAccount {
         /// Whom.
         account: AccountId,
+    },
+    /// Say that a hold's time is over, so that those who wait for the slot hear of it.
+    ExpireHold {
+        /// Which.
+        hold: HoldId,
+        /// When its time is over.
+        due: Instant,
     },
 }
 
@@ -408,6 +416,24 @@ fn backoff(attempt: u32, jitter: f64) -> TimeDelta {
 }
 
 impl Task {
+    /// Before when it is not to be done, if it has a time.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self {
+            Self::ExpireHold { due, hold: _ } => Some(*due),
+            Self::ConfirmEmailMail { .. }
+            | Self::RegistrationAttemptMail { .. }
+            | Self::ConfirmNewEmailMail { .. }
+            | Self::EmailChangedMail { .. }
+            | Self::ResetPasswordMail { .. }
+            | Self::PasswordChangedMail { .. }
+            | Self::AccountDeactivatedMail { .. }
+            | Self::DeletePhoto { .. }
+            | Self::GuestMail { .. }
+            | Self::PurgeGuest { .. }
+            | Self::PurgeAccount { .. } => None,
+        }
+    }
+
     fn columns(&self) -> (String, String) {
         let value = serde_json::to_value(self).expect("a task is plain data");
         let kind = value["kind"].as_str().unwrap_or_default().to_owned();

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::erasure::{EraseError, Eraser, Outcome};
 use super::guests::{self, GuestLetter};
-use super::{TakenJob, Task, expiry, housekeeping, photos};
+use super::{TakenJob, Task, expiry, holds, housekeeping, photos};
 use crate::mail::templates::{Letter, Recipient};
 use crate::mail::{MailError, Mailer};
 
@@ -50,7 +50,7 @@ pub struct Worker {
 
 /// Why a task failed. The texts hold nothing personal.
 #[derive(Debug, thiserror::Error)]
-enum TaskError {
+pub(super) enum TaskError {
     #[error("the log could not be read")]
     Log(#[from] event_log::LogError),
     #[error("the mail could not be sent")]
@@ -59,6 +59,8 @@ enum TaskError {
     Photo(#[from] photos::PhotoError),
     #[error("the person could not be purged")]
     Erase(#[from] EraseError),
+    #[error("the hold could not be expired")]
+    Hold(#[source] event_log::ExecuteError),
     #[error("it took longer than {} s", TASK_TIMEOUT.as_secs())]
     TimedOut,
     #[error("it panicked")]
@@ -70,9 +72,12 @@ impl TaskError {
     fn is_permanent(&self) -> bool {
         match self {
             Self::Mail(error) => error.is_permanent(),
-            Self::Log(_) | Self::Photo(_) | Self::Erase(_) | Self::TimedOut | Self::Panicked => {
-                false
-            }
+            Self::Log(_)
+            | Self::Photo(_)
+            | Self::Erase(_)
+            | Self::Hold(_)
+            | Self::TimedOut
+            | Self::Panicked => false,
         }
     }
 }
@@ -130,6 +135,9 @@ impl Worker {
             Task::PurgeAccount { account } => {
                 let stores = (&self.log, &*self.mailer, &self.files);
                 Ok(self.eraser.run(stores, account, job.id).await?)
+            }
+            Task::ExpireHold { hold, due } => {
+                holds::expire(&self.log, &self.eraser.executor, hold, due).await
             }
         }
     }
@@ -202,7 +210,8 @@ impl Worker {
             Task::DeletePhoto { .. }
             | Task::GuestMail { .. }
             | Task::PurgeGuest { .. }
-            | Task::PurgeAccount { .. } => return Ok(None),
+            | Task::PurgeAccount { .. }
+            | Task::ExpireHold { .. } => return Ok(None),
         };
         Ok(to.map(|to| (letter, to, link)))
     }

@@ -7,6 +7,7 @@
 mod account_mails;
 mod erasures;
 mod guests;
+mod holds;
 mod photo_files;
 
 use async_trait::async_trait;
@@ -22,8 +23,8 @@ use crate::runner::{ApplyError, Batch, Projector};
 type Reaction = fn(&Recorded) -> Option<(Task, Priority)>;
 
 /// Each orders at most one job of an event. Its place in the list is in the ids of its jobs: add at the end.
-const REACTIONS: [Reaction; 4] =
-    [account_mails::order, photo_files::order, erasures::order, guests::order];
+const REACTIONS: [Reaction; 5] =
+    [account_mails::order, photo_files::order, erasures::order, guests::order, holds::order];
 /// Where mails to guests stand in that list.
 const GUESTS: u8 = 3;
 
@@ -74,7 +75,8 @@ impl Projector for JobOrders {
 fn orders(event: &Recorded) -> impl Iterator<Item = NewJob> + '_ {
     (0..).zip(REACTIONS).filter_map(|(nth, reaction)| {
         let (task, priority) = reaction(event)?;
-        Some(NewJob { id: job_id(event, nth), task, priority, run_at: event.recorded_at })
+        let run_at = task.due().unwrap_or(event.recorded_at);
+        Some(NewJob { id: job_id(event, nth), task, priority, run_at })
     })
 }
 

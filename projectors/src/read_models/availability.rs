@@ -94,7 +94,7 @@ impl AvailabilityProjector {
         let number = recorded.at.number;
         match &recorded.event {
             Event::Agenda(event) => {
-                let (provider, day) = whose(event);
+                let (provider, day) = event.whose();
                 let id = AgendaId::trusted(recorded.stream.id);
                 let (number, agenda) = self.fold(id, recorded, event).await?;
                 let doc = DayDoc { taken: agenda.taken() };
@@ -120,7 +120,8 @@ impl AvailabilityProjector {
             Event::Category(_) => {
                 writes.push(CacheWrite::forget_catalogue(recorded.at.partition, number));
             }
-            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => {}
+            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) | Event::Hold(_) => {
+            }
         }
         Ok(())
     }
@@ -137,7 +138,9 @@ impl Projector for AvailabilityProjector {
             Event::Agenda(_) | Event::Provider(_) | Event::Appointment(_) | Event::Category(_) => {
                 Some(event.stream.to_string())
             }
-            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) => None,
+            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) | Event::Hold(_) => {
+                None
+            }
         }
     }
 
@@ -182,13 +185,6 @@ impl Projector for AvailabilityProjector {
     }
 }
 
-fn whose(event: &AgendaEvent) -> (ProviderId, NaiveDate) {
-    match event {
-        AgendaEvent::SlotTaken { provider, day, .. }
-        | AgendaEvent::SlotFreed { provider, day, .. } => (*provider, *day),
-    }
-}
-
 /// Whether the event changes what lists of providers show, what they are searched by, or a provider's page.
 fn shows_in_catalogue(event: &ProviderEvent) -> bool {
     match event {
@@ -205,7 +201,11 @@ fn shows_in_catalogue(event: &ProviderEvent) -> bool {
         | ProviderEvent::ShopPaused {}
         | ProviderEvent::ShopResumed {}
         | ProviderEvent::ShopClosed {} => true,
-        ProviderEvent::DayOverridden { .. } | ProviderEvent::OverrideRemoved { .. } => false,
+        ProviderEvent::DayOverridden { .. }
+        | ProviderEvent::OverrideRemoved { .. }
+        | ProviderEvent::HolidaysSet { .. }
+        | ProviderEvent::TimeOffTaken { .. }
+        | ProviderEvent::TimeOffCancelled { .. } => false,
     }
 }
 

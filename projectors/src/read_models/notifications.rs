@@ -179,7 +179,8 @@ impl Projector for NotificationsProjector {
             | Event::Provider(_)
             | Event::Agenda(_)
             | Event::Session(_)
-            | Event::Category(_) => None,
+            | Event::Category(_)
+            | Event::Hold(_) => None,
         }
     }
 
@@ -204,7 +205,8 @@ impl Projector for NotificationsProjector {
                 | Event::Provider(_)
                 | Event::Agenda(_)
                 | Event::Session(_)
-                | Event::Category(_) => {}
+                | Event::Category(_)
+                | Event::Hold(_) => {}
             }
         }
         let partition = batch.partition;

@@ -54,7 +54,7 @@ impl Projector for ReadTables {
             | Event::Appointment(_)
             | Event::Session(_)
             | Event::Category(_) => Some(event.stream.to_string()),
-            Event::Agenda(_) | Event::NotificationFeed(_) => None,
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) => None,
         }
     }
 
@@ -127,7 +127,7 @@ impl Tables {
                 let id = CategoryId::trusted(event.stream.id);
                 self.categories.push(id, stamp, category(change));
             }
-            Event::Agenda(_) | Event::NotificationFeed(_) => {}
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) => {}
         }
     }
 
@@ -185,6 +185,9 @@ impl Tables {
             }
             ProviderEvent::DayOverridden { .. }
             | ProviderEvent::OverrideRemoved { .. }
+            | ProviderEvent::HolidaysSet { .. }
+            | ProviderEvent::TimeOffTaken { .. }
+            | ProviderEvent::TimeOffCancelled { .. }
             | ProviderEvent::PolicySet { .. } => ProviderChange::Touched,
             ProviderEvent::ShopPaused {} => ProviderChange::DoorsSet { is_open: false },
             ProviderEvent::ShopResumed {} => ProviderChange::DoorsSet { is_open: true },

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use domain::Instant;
-use domain::ids::{AccountId, Mint, RoutingSlot};
-use event_log::testing::TestDatabase;
-use event_log::{EventLog, Executor};
+use domain::agenda::Agenda;
+use domain::hold::{Ended, Held, Hold, HoldSlot, SlotIsHeld};
+use domain::ids::{AccountId, AgendaId, Id as _, Mint, RoutingSlot};
+use event_log::testing::{FrozenClock, TestDatabase};
+use event_log::{Clock as _, EventLog, Executor};
 use projectors::jobs::worker::Worker;
 use projectors::jobs::{self, NewJob, Priority, Task};
 use projectors::mail::templates::{Recipient, Rendered};
@@ -360,4 +362,51 @@ async fn the_same_events_order_the_same_jobs_once_whether_these_wait_or_are_done
     }
     order_all(false).await;
     assert_eq!(jobs::counts(log.pool()).await.unwrap(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_hold_is_expired_when_its_time_is_over_and_not_before() {
+    let database = TestDatabase::create().await;
+    let clock = Arc::new(FrozenClock::at_text("2026-03-02T12:00:00Z"));
+    let log = database.log_with(clock.clone(), Default::default()).await;
+    let executor = Executor::new(log.clone());
+    let (ana, bia) = (person(&executor, "Ana").await, person(&executor, "Bia").await);
+    let provider = shop(&executor, &ana, "salao-da-ana", None).await.provider;
+    let start: Instant = "2026-03-03T13:00:00Z".parse().unwrap();
+    let hold = HoldSlot { provider, service: None, start };
+    let held = executor.execute(hold, origin(&bia)).await.unwrap();
+    let SlotIsHeld { hold: id, held: Held { expires_at, .. } } = held.outcome;
+
+    // Ordered with the event, for when it is over.
+    let reactor = JobOrders::new(log.clone());
+    let partition = log.partition_of(id.slot());
+    let events = log.tail(partition, 0, 1000).await.unwrap();
+    let to = log.head(partition).await.unwrap();
+    let batch = Batch {
+        partition,
+        events: events.iter().collect(),
+        checkpoint: Some(Move { from: 0, to }),
+        lease: None,
+    };
+    reactor.apply(&batch).await.unwrap();
+    let (mailer, stop) = (Arc::new(SlowMailer::default()), CancellationToken::new());
+    let waiting = |pool: PgPool| async move {
+        let listed = jobs::list(&pool, false, 100).await.unwrap();
+        listed.into_iter().find(|job| job.kind == "ExpireHold").map(|job| job.run_at)
+    };
+    assert_eq!(waiting(log.pool().clone()).await, Some(expires_at));
+    for _ in 0..8 {
+        mailer.gate.notify_one();
+    }
+    sqlx::query("DELETE FROM jobs WHERE kind <> 'ExpireHold'").execute(log.pool()).await.unwrap();
+    let running = tokio::spawn(worker(&log, mailer).run(stop.clone()));
+    let state = async || log.load::<Hold>(id).await.unwrap().state.placed.unwrap().ended;
+    assert_eq!(state().await, None);
+    clock.advance(expires_at - clock.now());
+    until("the hold is expired", async || state().await == Some(Ended::Expired)).await;
+    until("the job is done", async || waiting(log.pool().clone()).await.is_none()).await;
+    let day = AgendaId::of(provider, start.date_naive());
+    assert!(log.load::<Agenda>(day).await.unwrap().state.occupations.is_empty());
+    stop.cancel();
+    running.await.unwrap();
 }

@@ -73,7 +73,13 @@ impl Scene {
     }
 
     fn booking(&self, start: &str) -> BookAppointment {
-        BookAppointment { provider: self.provider, service: None, start: at(start), notes: None }
+        BookAppointment {
+            provider: self.provider,
+            service: None,
+            start: at(start),
+            notes: None,
+            hold: None,
+        }
     }
 
     async fn book(&self, start: &str) -> AppointmentId {

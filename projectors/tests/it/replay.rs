@@ -13,6 +13,8 @@ use domain::appointment::{
 use domain::category::{AddCategory, ChangeCategory, Listing, RemoveCategory};
 use domain::command::Command;
 use domain::event::Event;
+use domain::hold::{HoldSlot, ReleaseHold};
+use domain::holidays::HolidayCalendar;
 use domain::hours::{Confirmation, Policy, Windows};
 use domain::ids::{AccountId, AgendaId, AppointmentId, ProviderId};
 use domain::locale::Locale;
@@ -20,7 +22,8 @@ use domain::notification_feed::{MarkAllNotificationsRead, MarkNotificationRead};
 use domain::position::PositionToken;
 use domain::provider::{
     AddService, ChangeProvider, ChangeProviderProfile, ChangeSlug, Details, Offer, OverrideDay,
-    Point, Provider, RemoveService, ReorderServices, SetProviderStanding, Standing,
+    Point, Provider, RemoveService, ReorderServices, SetHolidays, SetProviderStanding, Standing,
+    TakeTimeOff,
 };
 use event_log::testing::{FrozenClock, PARTITIONS, TestDatabase, options};
 use event_log::{EventLog, Executor};
@@ -83,7 +86,7 @@ impl Town {
         let monday = "2026-03-02T03:00:00Z".parse::<domain::Instant>().unwrap();
         let start = monday + TimeDelta::days(day) + TimeDelta::hours(hour);
         let notes = Some("please be gentle".parse().unwrap());
-        let booking = BookAppointment { provider: shop, service: None, start, notes };
+        let booking = BookAppointment { provider: shop, service: None, start, notes, hold: None };
         self.does(who, booking).await.0.appointment
     }
 
@@ -120,6 +123,27 @@ impl Town {
         let service = self.does(&ana, added).await.0.service.unwrap();
         let removed = ChangeProvider { provider: careful, change: RemoveService { service } };
         self.does(&ana, removed).await;
+        let from_to =
+            serde_json::json!({ "from": "2026-03-07T10:30", "until": "2026-03-08T00:00" });
+        let time_off = serde_json::from_value(from_to).unwrap();
+        let reason = Some("a rest".parse().unwrap());
+        self.does(&ana, TakeTimeOff { provider: careful, time_off, reason }).await;
+        let holidays = Some(HolidayCalendar::Brazil);
+        self.does(&ana, ChangeProvider { provider: careful, change: SetHolidays { holidays } })
+            .await;
+        // One that becomes an appointment, one that is let go, one that ends by itself.
+        let hold = |day: u32| {
+            let start = format!("2026-03-{day:02}T13:00:00Z").parse().unwrap();
+            HoldSlot { provider: careful, service: None, start }
+        };
+        let held = self.does(&caio, hold(9)).await.0;
+        let start = held.held.slot.start;
+        let (service, notes, hold_of) = (None, None, Some(held.hold));
+        let booking = BookAppointment { provider: careful, service, start, notes, hold: hold_of };
+        self.does(&caio, booking).await;
+        let let_go = self.does(&caio, hold(10)).await.0.hold;
+        self.does(&caio, ReleaseHold { hold: let_go }).await;
+        self.does(&caio, hold(11)).await;
         // Two days for late appointments: 21:00 in São Paulo is midnight in UTC.
         self.books(&caio, careful, 2, 17).await;
         let notification = self.position_of(second).await;
@@ -190,12 +214,8 @@ impl Town {
         let mut days = std::collections::BTreeSet::new();
         for partition in self.log().partitions().all() {
             for recorded in self.log().tail(partition, 0, 1000).await.unwrap() {
-                if let Event::Agenda(
-                    domain::agenda::AgendaEvent::SlotTaken { day, .. }
-                    | domain::agenda::AgendaEvent::SlotFreed { day, .. },
-                ) = recorded.event
-                {
-                    days.insert(day);
+                if let Event::Agenda(event) = recorded.event {
+                    days.insert(event.whose().1);
                 }
             }
         }

@@ -22,7 +22,7 @@ async fn what_was_is_read_without_any_read_model_and_without_who_was_erased_sinc
     let (provider, opened) = world.shop(ana, "anas").await;
     let start = "2026-03-04T12:00:00Z".parse().unwrap();
     let notes = Some("ring twice".parse().unwrap());
-    let booking = BookAppointment { provider, service: None, start, notes };
+    let booking = BookAppointment { provider, service: None, start, notes, hold: None };
     let booked = world.executor.execute(booking, origin(bia)).await.unwrap();
     let appointment = booked.outcome.appointment;
     world.book(caio, provider, "2026-03-04T14:00:00Z").await;

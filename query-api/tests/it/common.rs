@@ -167,7 +167,7 @@ impl World {
         start: &str,
     ) -> Executed<AppointmentStands> {
         let start = start.parse().unwrap();
-        let booking = BookAppointment { provider, service: None, start, notes: None };
+        let booking = BookAppointment { provider, service: None, start, notes: None, hold: None };
         self.executor.execute(booking, origin(client)).await.unwrap()
     }
 

@@ -129,7 +129,16 @@ fn first() -> NaiveDate {
 fn doc(minutes: i64) -> DayDoc {
     let span = span("2026-03-10T13:00:00Z", minutes);
     let (start, service) = (span.start, id::<ServiceId>(4));
-    DayDoc { taken: vec![Taken { span, start, service, capacity: 1, seats_taken: 1 }] }
+    DayDoc {
+        taken: vec![Taken {
+            span,
+            start,
+            service,
+            capacity: 1,
+            seats_taken: 1,
+            held_until: vec![],
+        }],
+    }
 }
 
 fn applied(docs: &AvailabilityDocs) -> Option<u64> {
@@ -632,7 +641,7 @@ mod computing {
     fn agendas(taken: &[Taken], days: &[NaiveDate]) -> Vec<(NaiveDate, Arc<DayDoc>)> {
         let of = |day: &NaiveDate| {
             let here = taken.iter().filter(|taken| taken.span.utc_days().contains(day));
-            (*day, Arc::new(DayDoc { taken: here.copied().collect() }))
+            (*day, Arc::new(DayDoc { taken: here.cloned().collect() }))
         };
         days.iter().map(of).collect()
     }
@@ -672,6 +681,7 @@ mod computing {
                     service: measure.service,
                     capacity: measure.capacity,
                     seats_taken: 1,
+                    held_until: vec![],
                 });
             }
             let now = at("2026-03-28T09:00:00Z");

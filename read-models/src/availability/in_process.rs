@@ -257,9 +257,7 @@ impl InProcessCache {
 fn weight(value: &Value) -> u32 {
     let bytes = 256
         + match value {
-            Value::Schedule(doc) => {
-                doc.services.len() * 64 + doc.schedule.overrides.len() * 64 + 512
-            }
+            Value::Schedule(doc) => doc.size() * 64 + 512,
             Value::Day(doc) => doc.taken.len() * 96,
             Value::DayList(doc) => doc.items.len() * 1024,
             Value::Catalogue(_) => 0,

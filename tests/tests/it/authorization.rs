@@ -142,6 +142,13 @@ fn table() -> Vec<Entry> {
         to("AvailableTimes", Anybody, |t, _| {
             ask().query(format!("provider_id={}&day={}", t.shop.id, &in_days(3, "")[..10]))
         }),
+        to("AvailableSlots", Anybody, |t, _| {
+            let day = in_days(3, "")[..10].to_owned();
+            ask().query(format!("provider_id={}&from={day}&to={day}", t.shop.id))
+        }),
+        to("WhyNotAvailable", Anybody, |t, _| {
+            ask().query(format!("provider_id={}&start={}", t.shop.id, in_days(3, "12:00:00Z")))
+        }),
         to("Photo", Anybody, |t, _| ask().at("photo", &t.photo).at("file", "64.jpg")),
         // Getting in.
         to("RegisterAccount", Anybody, |_, who| {
@@ -210,6 +217,12 @@ fn table() -> Vec<Entry> {
                 json!({ "provider_id": t.shop.id, "start": start, "notes": "as it was said" }),
             )
         }),
+        to("HoldSlot", Confirmed, |t, _| {
+            ask().json(json!({ "provider_id": t.shop.id, "start": in_days(5, "13:00:00Z") }))
+        }),
+        to("Hold", Only(&[Client], 404, &[]), |t, _| ask().at("id", &t.hold)),
+        to("ReleaseHold", Only(&[Client], 404, &[]), |t, _| ask().at("id", &t.hold)),
+        to("AppointmentsOutsideHours", ShopOwner, |_, _| ask()),
         to("Appointment", Only(PARTIES, 404, &[]), |t, _| ask().at("id", &t.appointment)),
         to("ProviderDay", Only(&[Provider], 403, &[]), |t, _| {
             ask().at("id", &t.shop.id).query(format!("day={}", &in_days(3, "")[..10]))
@@ -251,6 +264,15 @@ fn table() -> Vec<Entry> {
             ask().at("date", &in_days(9, "")[..10]).json(json!({ "windows": [] }))
         }),
         to("RemoveOverride", ShopOwner, |_, _| ask().at("date", &in_days(9, "")[..10])),
+        to("SetHolidays", ShopOwner, |_, _| ask().json(json!({ "calendar": "brazil" }))),
+        to("TimeOff", Only(&[Provider], 403, &[]), |t, _| ask().at("id", &t.shop.id)),
+        to("TakeTimeOff", Only(&[Provider], 403, &[]), |t, _| {
+            let (from, until) = (in_days(40, "10:00"), in_days(40, "11:00"));
+            ask().at("id", &t.shop.id).json(json!({ "from": from, "until": until }))
+        }),
+        to("CancelTimeOff", Only(&[Provider], 403, &[]), |t, _| {
+            ask().at("id", &t.shop.id).at("time_off", &t.time_off)
+        }),
         to("SetPolicy", ShopOwner, |_, _| {
             ask().json(json!({
                 "minimum_notice_minutes": 0, "horizon_days": 90, "cancellation_window_minutes": 0,
@@ -320,6 +342,8 @@ struct Town {
     service: String,
     category: String,
     appointment: String,
+    hold: String,
+    time_off: String,
     notification: String,
     session: String,
     photo: String,
@@ -355,6 +379,11 @@ impl Town {
         let (position, text) =
             (booked.position(), |value: &Value| value.as_str().expect("a text").to_owned());
         let appointment = text(&booked.body["id"]);
+        let holding = json!({ "provider_id": shop.id, "start": in_days(6, "12:00:00Z") });
+        let hold = text(&bia.api.post("/api/holds", holding).await.expect(201).body["id"]);
+        let off = json!({ "from": in_days(41, "10:00"), "until": in_days(41, "11:00") });
+        let path = format!("/api/providers/{}/time-off", shop.id);
+        let time_off = text(&ana.api.post(&path, off).await.expect(201).body["id"]);
         let feed = ana.api.get_after("/api/notifications", &position).await.expect(200);
         let notification = text(&feed.body["items"][0]["id"]);
         let services = ana.api.get("/api/services/my-services").await.expect(200);
@@ -412,6 +441,8 @@ impl Town {
             service,
             category,
             appointment,
+            hold,
+            time_off,
             notification,
             session,
             photo,

@@ -137,6 +137,21 @@ async fn bad_paths_and_queries_are_problems() {
             400,
         ),
         ("GET", "/api/providers/dashboard?week_start=yesterday".to_owned(), 400),
+        (
+            "GET",
+            format!("/api/providers/available-slots?provider_id={}&from=2026-12-01", ana.id),
+            400,
+        ),
+        (
+            "GET",
+            format!("/api/providers/available-times/why?provider_id={}&start=noon", ana.id),
+            400,
+        ),
+        ("GET", "/api/holds/x".to_owned(), 400),
+        ("GET", "/api/holds/00000000-0000-7000-8000-000000000000".to_owned(), 404),
+        ("DELETE", "/api/holds/00000000-0000-7000-8000-000000000000".to_owned(), 404),
+        ("GET", "/api/appointments/outside-hours?cursor=garbage".to_owned(), 404),
+        ("DELETE", format!("/api/providers/{}/time-off/x", ana.id), 400),
         ("GET", "/api/notifications?status=eaten".to_owned(), 400),
         ("POST", "/api/notifications/x/read".to_owned(), 400),
     ] {

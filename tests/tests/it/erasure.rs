@@ -203,6 +203,8 @@ async fn planted(pontual: &Pontual, markers: &Markers) -> Shop {
     let moved = json!({"slug": format!("studio-{word}")});
     api.put("/api/providers/profile/slug", moved).await.expect(200);
     let slug = format!("studio-{word}");
+    let off = json!({"from": "2027-01-04T12:00", "until": "2027-01-05T00:00", "reason": format!("Off to {word}")});
+    api.post(&format!("/api/providers/{id}/time-off"), off).await.expect(201);
     let added = api.post("/api/services", service("Shave")).await.expect(201);
     let added = format!("/api/services/{}", added.body["id"].as_str().expect("an id"));
     api.put(&added, service("Trim")).await.expect(200);

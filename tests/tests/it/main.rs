@@ -11,6 +11,8 @@ mod catalogue;
 mod crashes;
 mod erasure;
 mod guests;
+mod holds;
+mod hours;
 mod life;
 mod limits;
 mod notifications;

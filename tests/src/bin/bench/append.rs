@@ -185,6 +185,7 @@ fn request(events: u64) -> Append {
             span,
             service: mint.id(slot, 0),
             capacity: 1,
+            hold: None,
         })
     };
     let stream = StreamId::of::<Agenda>(AgendaId::of(provider, day));

@@ -1,0 +1,134 @@
+//! Taking, holding and freeing a slot: the agendas of every UTC day it touches, the limit of its local day, and the nearest
+//! free starts for whoever is refused.
+
+use std::collections::BTreeMap;
+
+use chrono::{Days, NaiveDate};
+
+use crate::agenda::{Agenda, AgendaCommand, Leaving};
+use crate::command::{Stop, View};
+use crate::ids::{AgendaId, ProviderId};
+use crate::slots::{Measure, Schedule, Span, Taken, utc_days_around};
+use crate::{Instant, Refusal};
+
+/// How many free starts a refusal names.
+pub const ALTERNATIVES: usize = 5;
+
+/// How many local days on each side of the wanted one are searched for free starts at once.
+const ALTERNATIVE_DAYS: u64 = 2;
+
+/// How many days further on they are searched for, if those have none: whoever works on Saturdays alone has some too.
+const ALTERNATIVE_DAYS_MAX: u64 = 28;
+
+/// A slot somebody wants of a provider.
+pub(crate) struct Wanted<'a, 'v> {
+    /// What the command sees.
+    pub(crate) view: &'a View<'v>,
+    /// Of whom.
+    pub(crate) provider: ProviderId,
+    /// When that provider works.
+    pub(crate) schedule: &'a Schedule,
+    /// The service's measure.
+    pub(crate) measure: Measure,
+    /// The slot.
+    pub(crate) slot: Span,
+    /// Whose seat is given back in the same append, and is in nobody's way.
+    pub(crate) leaving: Leaving,
+    /// The time that one already has: no alternative to anything.
+    pub(crate) has: Option<Instant>,
+}
+
+impl Wanted<'_, '_> {
+    /// Decides one agenda's command; whoever is in the way is refused with the nearest free starts.
+    pub(crate) fn decide(&self, day: NaiveDate, command: AgendaCommand) -> Result<(), Stop> {
+        let decided = self.view.decide::<Agenda>(AgendaId::of(self.provider, day), command);
+        match decided {
+            Ok(_) => Ok(()),
+            Err(Stop::Refused(refusal)) => Err(self.refused(refusal)),
+            Err(Stop::Missing) => Err(Stop::Missing),
+        }
+    }
+
+    /// That the local day the slot starts on has room for one more. Agendas of that day which the slot itself does not
+    /// touch are required to stay as they are.
+    pub(crate) fn day_has_room(&self) -> Result<(), Stop> {
+        let Some(limit) = self.schedule.policy.max_per_day else { return Ok(()) };
+        let day = self.schedule.local_day(self.slot.start);
+        let load = |utc_day| self.view.load::<Agenda>(AgendaId::of(self.provider, utc_day));
+        let taken = self.taken(self.schedule.days_that_fill(day), load)?;
+        if self.schedule.is_full(day, &taken, self.view.now()) {
+            return Err(self.refused(Refusal::DayFull { limit, alternatives: Vec::new() }));
+        }
+        Ok(())
+    }
+
+    /// The refusal with the nearest free starts, once they are known.
+    fn refused(&self, mut refusal: Refusal) -> Stop {
+        if let Some(alternatives) = refusal.alternatives_mut() {
+            match self.alternatives() {
+                Ok(starts) => *alternatives = starts,
+                Err(stop) => return stop,
+            }
+        }
+        Stop::Refused(refusal)
+    }
+
+    /// The free starts nearest to the wanted one, nearest first.
+    fn alternatives(&self) -> Result<Vec<Instant>, Stop> {
+        let wanted = self.slot.start;
+        let middle = self.schedule.local_day(wanted);
+        let first = middle.checked_sub_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
+        let last = middle.checked_add_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
+        let furthest = last.checked_add_days(Days::new(ALTERNATIVE_DAYS_MAX)).unwrap_or(last);
+        let other = |start: &Instant| *start != wanted && self.has != Some(*start);
+        let mut starts = self.free(first.iter_days().take_while(|day| *day <= last).collect())?;
+        starts.retain(other);
+        if starts.is_empty() {
+            let further = last.iter_days().skip(1).take_while(|day| *day <= furthest);
+            starts = self.free(further.collect())?;
+            starts.retain(other);
+        }
+        starts.sort_by_key(|start| ((*start - wanted).abs(), *start));
+        starts.truncate(ALTERNATIVES);
+        Ok(starts)
+    }
+
+    /// The free starts of these local days.
+    fn free(&self, days: Vec<NaiveDate>) -> Result<Vec<Instant>, Stop> {
+        let zone = self.schedule.zone;
+        let around = days.iter().flat_map(|day| utc_days_around(zone, *day));
+        let consult = |utc_day| self.view.consult::<Agenda>(AgendaId::of(self.provider, utc_day));
+        let taken = self.taken(around, consult)?;
+        Ok(days
+            .iter()
+            .flat_map(|day| self.schedule.free(&self.measure, *day, &taken, self.view.now()))
+            .map(|slot| slot.start)
+            .collect())
+    }
+
+    /// What is taken on these UTC days by those who stay. All are asked for before stopping, so that one round trip
+    /// brings them.
+    fn taken<'b>(
+        &self,
+        utc_days: impl IntoIterator<Item = NaiveDate>,
+        read: impl Fn(NaiveDate) -> Result<&'b Agenda, Stop>,
+    ) -> Result<Vec<Taken>, Stop> {
+        let mut agendas: BTreeMap<NaiveDate, &Agenda> = BTreeMap::new();
+        let mut missing = false;
+        for utc_day in utc_days {
+            if agendas.contains_key(&utc_day) {
+                continue;
+            }
+            match read(utc_day) {
+                Ok(agenda) => drop(agendas.insert(utc_day, agenda)),
+                Err(Stop::Missing) => missing = true,
+                Err(refused) => return Err(refused),
+            }
+        }
+        if missing {
+            return Err(Stop::Missing);
+        }
+        let occupations = agendas.values().flat_map(|agenda| &agenda.occupations);
+        Ok(occupations.map(|occupation| occupation.taken_without(self.leaving)).collect())
+    }
+}

@@ -1,0 +1,42 @@
+//! Holds whose time is over.
+//!
+//! Nobody waits for this job: an agenda minds no hold whose time is over, nor does a reader. It appends `HoldExpired`, so that
+//! sockets hear of the slot and the agenda forgets the seat. A hold that ended otherwise, or was expired already, leaves
+//! nothing to do.
+
+use chrono::TimeDelta;
+use domain::actor::Actor;
+use domain::hold::{ExpireHold, Hold};
+use domain::ids::HoldId;
+use domain::{Instant, Refusal};
+use event_log::{EventLog, ExecuteError, Executor, Origin};
+use uuid::Uuid;
+
+use super::erasure::Outcome;
+use super::worker::TaskError;
+
+/// Who says so.
+const ACTOR: Actor = Actor::System("hold-expiry");
+/// How much later it is tried again when this process' clock is behind.
+const A_MOMENT: TimeDelta = TimeDelta::milliseconds(500);
+
+/// Expires a hold whose time is over.
+pub(super) async fn expire(
+    log: &EventLog,
+    executor: &Executor,
+    hold: HoldId,
+    due: Instant,
+) -> Result<Outcome, TaskError> {
+    if log.clock().now() < due {
+        return Ok(Outcome::Later(due));
+    }
+    let origin = Origin::of(ACTOR, Uuid::new_v4().simple().to_string());
+    match executor.execute(ExpireHold { hold }, origin).await {
+        Ok(_) => {}
+        Err(ExecuteError::Refused(Refusal::NotFound(_))) => return Ok(Outcome::Complete),
+        Err(error) => return Err(TaskError::Hold(error)),
+    }
+    let stands =
+        log.load::<Hold>(hold).await?.state.placed.is_some_and(|hold| hold.ended.is_none());
+    Ok(if stands { Outcome::Later(log.clock().now() + A_MOMENT) } else { Outcome::Complete })
+}
