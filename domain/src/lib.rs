@@ -24,6 +24,7 @@ pub mod notification_feed;
 pub mod personal;
 pub mod position;
 pub mod provider;
+pub mod recurrence;
 mod refusal;
 pub mod session;
 pub mod slots;
