@@ -51,6 +51,7 @@ mod passwords;
 mod photo;
 mod pictures;
 mod provider;
+mod series;
 mod service;
 mod session;
 mod time_off;
@@ -305,6 +306,7 @@ fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
         .merge(appointment::routes())
         .merge(hold::routes())
         .merge(guest::routes())
+        .merge(series::routes())
         .merge(notification_feed::routes())
         .merge(photo::routes(pictures))
 }
@@ -337,7 +339,7 @@ mod tests {
                 assert_eq!(open, getting_in, "{name}");
             }
         }
-        assert_eq!(names.len(), 52);
+        assert_eq!(names.len(), 54);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

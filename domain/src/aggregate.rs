@@ -28,11 +28,13 @@ pub enum StreamKind {
     Category,
     /// [`crate::hold::Hold`]
     Hold,
+    /// [`crate::series::Series`]
+    Series,
 }
 
 impl StreamKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Account,
         Self::Provider,
         Self::Agenda,
@@ -41,6 +43,7 @@ impl StreamKind {
         Self::Session,
         Self::Category,
         Self::Hold,
+        Self::Series,
     ];
 
     /// As stored in `aggregate_type`.
@@ -54,6 +57,7 @@ impl StreamKind {
             Self::Session => "Session",
             Self::Category => "Category",
             Self::Hold => "Hold",
+            Self::Series => "Series",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::category::CategoryEvent;
 use crate::hold::HoldEvent;
 use crate::notification_feed::NotificationFeedEvent;
 use crate::provider::ProviderEvent;
+use crate::series::SeriesEvent;
 use crate::session::SessionEvent;
 
 macro_rules! events {
@@ -71,4 +72,5 @@ events! {
     Session(SessionEvent),
     Category(CategoryEvent),
     Hold(HoldEvent),
+    Series(SeriesEvent),
 }

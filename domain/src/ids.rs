@@ -127,6 +127,8 @@ ids! {
     HoldId = "hold";
     /// A provider's time off; takes the provider's slot.
     TimeOffId = "time off";
+    /// Appointments that recur; takes the provider's slot.
+    SeriesId = "series";
     /// Somebody who books without an account; takes the provider's slot.
     GuestId = "guest";
     /// An account's notification feed; derived, see [`NotificationFeedId::of`].

@@ -26,6 +26,7 @@ pub mod position;
 pub mod provider;
 pub mod recurrence;
 mod refusal;
+pub mod series;
 pub mod session;
 pub mod slots;
 pub mod taking;

@@ -12,6 +12,7 @@ use domain::event::Event;
 use domain::hold::Hold;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::Provider;
+use domain::series::Series;
 use domain::session::Session;
 
 /// An aggregate of the type its stream's kind says.
@@ -59,7 +60,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session, Category, Hold);
+kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session, Category, Hold, Series);
 
 const KIND_DECIDES: &str = "a stream's kind decides its aggregate's type";
 

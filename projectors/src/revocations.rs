@@ -108,7 +108,8 @@ fn revoked(event: &Event) -> Option<Revoked> {
         | Event::Hold(_)
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
-        | Event::Category(_) => None,
+        | Event::Category(_)
+        | Event::Series(_) => None,
     }
 }
 

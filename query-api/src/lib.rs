@@ -45,6 +45,7 @@ pub mod notifications;
 pub mod provider_page;
 pub mod providers;
 mod rules;
+pub mod series;
 pub mod services;
 pub mod sessions;
 pub mod slots;
@@ -162,6 +163,7 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(appointments::own_appointments))
         .routes(routes!(appointments::guest_appointment))
         .routes(routes!(appointments::provider_day))
+        .routes(routes!(series::series))
         .routes(routes!(calendar::calendar))
         .routes(routes!(history::history))
         .routes(routes!(audit::audit_trail))

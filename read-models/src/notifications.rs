@@ -52,11 +52,17 @@ pub enum NotificationKind {
     BookingCompleted,
     /// To the client: the provider says that they did not come.
     BookingMissed,
+    /// To the provider: somebody booked a series; the appointment is its first.
+    NewSeries,
+    /// To the client: all of their series is confirmed.
+    SeriesConfirmed,
+    /// To the other side: what was to come of a series was called off; the appointment is the next that will not be.
+    SeriesCancelled,
 }
 
 impl NotificationKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::NewBooking,
         Self::BookingConfirmed,
         Self::BookingDeclined,
@@ -65,6 +71,9 @@ impl NotificationKind {
         Self::BookingExpired,
         Self::BookingCompleted,
         Self::BookingMissed,
+        Self::NewSeries,
+        Self::SeriesConfirmed,
+        Self::SeriesCancelled,
     ];
 
     /// As stored and in JSON.
@@ -78,6 +87,9 @@ impl NotificationKind {
             Self::BookingExpired => "booking_expired",
             Self::BookingCompleted => "booking_completed",
             Self::BookingMissed => "booking_missed",
+            Self::NewSeries => "new_series",
+            Self::SeriesConfirmed => "series_confirmed",
+            Self::SeriesCancelled => "series_cancelled",
         }
     }
 

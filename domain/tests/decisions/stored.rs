@@ -23,6 +23,7 @@ use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
 use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
+use domain::series::{BookedOccurrence, Mode, Placed, SeriesEvent};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
@@ -137,7 +138,12 @@ fn terms() -> Box<Terms> {
         zone: Zone::SAO_PAULO,
         price: price(),
         client_notes: Some(Personal::of(account(), "Curto\tatrás".parse().unwrap())),
+        series: None,
     })
+}
+
+fn occurrence() -> BookedOccurrence {
+    BookedOccurrence { number: 1, appointment: appointment(), slot: span() }
 }
 
 fn parties() -> Parties {
@@ -325,6 +331,7 @@ fn one_of_each() -> Vec<Event> {
             slot,
             by: Side::Client,
             reason: reason(),
+            with_series: false,
         }
         .into(),
         AppointmentEvent::AppointmentRescheduled {
@@ -357,6 +364,25 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         AppointmentEvent::GuestErased { parties: parties(), slot }.into(),
+        SeriesEvent::SeriesBooked {
+            series: Placed {
+                parties: parties(),
+                service: service_id(),
+                start: span().start,
+                rule: "FREQ=WEEKLY;COUNT=10".parse().unwrap(),
+                zone: Zone::SAO_PAULO,
+                mode: Mode::BestEffort,
+                status: Status::Pending,
+                booked: vec![occurrence()],
+            },
+        }
+        .into(),
+        SeriesEvent::SeriesCancelled {
+            parties: parties(),
+            by: Side::Provider,
+            cancelled: vec![occurrence()],
+        }
+        .into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),
@@ -413,7 +439,11 @@ fn every_event_reads_without_what_is_optional() {
         Event::Provider(ProviderEvent::TimeOffTaken { .. }) => "reason",
         Event::Provider(_) => "is_active",
         Event::Category(_) => "icon",
-        Event::Agenda(_) | Event::NotificationFeed(_) | Event::Session(_) | Event::Hold(_) => "",
+        Event::Agenda(_)
+        | Event::NotificationFeed(_)
+        | Event::Session(_)
+        | Event::Hold(_)
+        | Event::Series(_) => "",
     };
     fn strip(value: &mut Value, names: &[&str]) -> usize {
         match value {

@@ -25,6 +25,7 @@ use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
 use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
+use domain::series::{BookedOccurrence, Mode, Placed, SeriesEvent};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
@@ -284,7 +285,12 @@ fn terms() -> Box<Terms> {
         zone: Zone::SAO_PAULO,
         price: price(),
         client_notes: Some(Personal::of(account(), "Curto\tatrás".parse().unwrap())),
+        series: None,
     })
+}
+
+fn occurrence() -> BookedOccurrence {
+    BookedOccurrence { number: 1, appointment: appointment(), slot: span() }
 }
 
 fn parties() -> Parties {
@@ -462,6 +468,7 @@ fn one_of_each() -> Vec<Event> {
             slot,
             by: Side::Client,
             reason: reason(),
+            with_series: false,
         }
         .into(),
         AppointmentEvent::AppointmentRescheduled {
@@ -494,6 +501,25 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         AppointmentEvent::GuestErased { parties: parties(), slot }.into(),
+        SeriesEvent::SeriesBooked {
+            series: Placed {
+                parties: parties(),
+                service: service_id(),
+                start: span().start,
+                rule: "FREQ=WEEKLY;COUNT=10".parse().unwrap(),
+                zone: Zone::SAO_PAULO,
+                mode: Mode::BestEffort,
+                status: Status::Pending,
+                booked: vec![occurrence()],
+            },
+        }
+        .into(),
+        SeriesEvent::SeriesCancelled {
+            parties: parties(),
+            by: Side::Provider,
+            cancelled: vec![occurrence()],
+        }
+        .into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),

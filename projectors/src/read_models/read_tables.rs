@@ -54,7 +54,9 @@ impl Projector for ReadTables {
             | Event::Appointment(_)
             | Event::Session(_)
             | Event::Category(_) => Some(event.stream.to_string()),
-            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) => None,
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) | Event::Series(_) => {
+                None
+            }
         }
     }
 
@@ -127,7 +129,7 @@ impl Tables {
                 let id = CategoryId::trusted(event.stream.id);
                 self.categories.push(id, stamp, category(change));
             }
-            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) => {}
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) | Event::Series(_) => {}
         }
     }
 

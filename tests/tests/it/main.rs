@@ -18,6 +18,7 @@ mod limits;
 mod notifications;
 mod operations;
 mod photos;
+mod series;
 mod tokens;
 mod two_processes;
 mod unicode;
