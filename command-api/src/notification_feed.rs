@@ -53,6 +53,7 @@ async fn concerned(log: &EventLog, at: Position) -> Result<Option<Parties>, Prob
     Ok(match found.first().map(|recorded| &recorded.event) {
         Some(Event::Appointment(event)) => Some(event.parties()),
         Some(Event::Series(event)) => Some(event.parties()),
+        Some(Event::Waitlist(event)) => event.offered_to(),
         Some(
             Event::Account(_)
             | Event::Session(_)

@@ -30,11 +30,13 @@ pub enum StreamKind {
     Hold,
     /// [`crate::series::Series`]
     Series,
+    /// [`crate::waitlist::Waitlist`]
+    Waitlist,
 }
 
 impl StreamKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Account,
         Self::Provider,
         Self::Agenda,
@@ -44,6 +46,7 @@ impl StreamKind {
         Self::Category,
         Self::Hold,
         Self::Series,
+        Self::Waitlist,
     ];
 
     /// As stored in `aggregate_type`.
@@ -58,6 +61,7 @@ impl StreamKind {
             Self::Category => "Category",
             Self::Hold => "Hold",
             Self::Series => "Series",
+            Self::Waitlist => "Waitlist",
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::notification_feed::NotificationFeedEvent;
 use crate::provider::ProviderEvent;
 use crate::series::SeriesEvent;
 use crate::session::SessionEvent;
+use crate::waitlist::WaitlistEvent;
 
 macro_rules! events {
     ($($kind:ident($event:ty)),* $(,)?) => {
@@ -73,4 +74,5 @@ events! {
     Category(CategoryEvent),
     Hold(HoldEvent),
     Series(SeriesEvent),
+    Waitlist(WaitlistEvent),
 }

@@ -32,6 +32,7 @@ pub mod slots;
 pub mod taking;
 pub mod text;
 pub mod time_off;
+pub mod waitlist;
 
 pub use refusal::Refusal;
 

@@ -95,6 +95,18 @@ pub enum Refusal {
         /// Which, why, and what is free near them.
         refused: Vec<RefusedOccurrence>,
     },
+    /// Somebody would wait for what is free.
+    #[error("something is free")]
+    NothingToWaitFor {
+        /// The first starts that are.
+        alternatives: Vec<Instant>,
+    },
+    /// A stretch of time to wait for ends before it begins, is past or too long.
+    #[error("one may wait for at most {days} days, which must not be over")]
+    WaitingTime {
+        /// How many.
+        days: u16,
+    },
     /// A recurrence rule is not one, or does not fit its start.
     #[error(transparent)]
     InvalidRecurrence(InvalidRecurrence),

@@ -109,7 +109,6 @@ macro_rules! unbookable {
                 match self { $(Self::$variant => $slug,)* }
             }
 
-            #[expect(clippy::wildcard_enum_match_arm, reason = "few of many refuse a time")]
             fn of(refusal: &Refusal) -> Option<Self> {
                 match refusal {
                     $($(Refusal::$refusal { .. } => Some(Self::$variant),)?)*

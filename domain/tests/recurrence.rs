@@ -1,6 +1,8 @@
 //! Recurrence rules: the dates they give, what is refused, and daylight saving time. A second, plain implementation that
 //! counts instead of dividing agrees with the first on random rules.
 
+#![expect(clippy::unwrap_used, reason = "a builder that fails is a failed test")]
+
 use chrono::{Datelike, NaiveDate, Weekday};
 use domain::Instant;
 use domain::hours::Zone;

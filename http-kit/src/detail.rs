@@ -131,6 +131,10 @@ const FIXED: &[(&str, &str)] = &[
         "rrule must be given with COUNT or UNTIL, not both",
         "rrule deve ter COUNT ou UNTIL, não ambos",
     ),
+    (
+        "must be after from, in the future, and at most 14 days later",
+        "deve ser depois de from, no futuro e no máximo 14 dias depois",
+    ),
     ("rrule must be over within five years", "rrule deve terminar em até cinco anos"),
 ];
 

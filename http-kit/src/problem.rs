@@ -181,6 +181,10 @@ kinds! {
     HoldMismatch = "hold-mismatch", CONFLICT,
         "Reserva temporária de outro horário" / "The hold is for another slot",
         "A reserva temporária informada é de outro horário." / "The hold you named is for another slot.";
+    /// Somebody would wait for what is free.
+    NothingToWaitFor = "nothing-to-wait-for", CONFLICT,
+        "Há horários livres" / "There is nothing to wait for",
+        "Há horários livres nesse período; veja as alternativas." / "Something is free in that time; see the alternatives.";
     /// A series cannot be had whole, or not at all.
     SeriesNotBookable = "series-not-bookable", CONFLICT,
         "A série não está disponível" / "The series cannot be booked",
@@ -577,6 +581,14 @@ impl From<Refusal> for Problem {
             Refusal::SeriesNotBookable { refused } => {
                 Self::from(Kind::SeriesNotBookable).with("occurrences", occurrences(refused))
             }
+            Refusal::NothingToWaitFor { alternatives } => {
+                Self::from(Kind::NothingToWaitFor).with_alternatives(alternatives)
+            }
+            Refusal::WaitingTime { days: _ } => Self::field(
+                Kind::InvalidInput,
+                "/to",
+                "must be after from, in the future, and at most 14 days later",
+            ),
             Refusal::InvalidRecurrence(invalid) => {
                 Self::field(Kind::InvalidInput, invalid.field(), &invalid.to_string())
             }
@@ -658,6 +670,7 @@ fn no_such(what: &'static str) -> Text {
         "hold" => "Esta reserva temporária não existe.",
         "time off" => "Esta ausência não existe.",
         "series" => "Esta série não existe.",
+        "place in line" => "Este lugar na fila não existe.",
         "session" => "Esta sessão não existe.",
         "notification" => "Esta notificação não existe.",
         _ => {
@@ -679,6 +692,8 @@ fn plural_pt(what: &str) -> &str {
         "changes of notes" => "alterações das anotações",
         "former slugs" => "endereços antigos",
         "moves" => "remarcações",
+        "people in line" => "pessoas na fila",
+        "places in line" => "lugares na fila",
         other => other,
     }
 }
@@ -712,7 +727,7 @@ pub struct ProblemDocument {
     /// The fields that are wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<InvalidField>,
-    /// With `slot-taken`, `slot-held`, `group-full` and `day-full`: the nearest free starts.
+    /// With `slot-taken`, `slot-held`, `group-full`, `day-full` and `nothing-to-wait-for`: the nearest free starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     alternatives: Option<Vec<String>>,
     /// Members of single kinds.

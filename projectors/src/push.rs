@@ -54,7 +54,8 @@ pub fn availability_hints(events: &[&Recorded]) -> Vec<Hint> {
         | Event::Session(_)
         | Event::Category(_)
         | Event::Hold(_)
-        | Event::Series(_) => None,
+        | Event::Series(_)
+        | Event::Waitlist(_) => None,
     };
     events.iter().filter_map(|event| Some(Hint { topic: topic(event)?, at: event.at })).collect()
 }

@@ -109,7 +109,8 @@ fn revoked(event: &Event) -> Option<Revoked> {
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
         | Event::Category(_)
-        | Event::Series(_) => None,
+        | Event::Series(_)
+        | Event::Waitlist(_) => None,
     }
 }
 

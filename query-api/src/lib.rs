@@ -49,6 +49,7 @@ pub mod series;
 pub mod services;
 pub mod sessions;
 pub mod slots;
+pub mod waitlist;
 pub mod ws;
 
 /// The projector that feeds the notification feed; what it has parked is never caught up with.
@@ -164,6 +165,8 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(appointments::guest_appointment))
         .routes(routes!(appointments::provider_day))
         .routes(routes!(series::series))
+        .routes(routes!(waitlist::own_waits))
+        .routes(routes!(waitlist::length))
         .routes(routes!(calendar::calendar))
         .routes(routes!(history::history))
         .routes(routes!(audit::audit_trail))

@@ -6,7 +6,7 @@
 //! | a category that is not active | administrators; to others it does not exist |
 //! | a service that is not offered at present | its provider; to others it does not exist |
 //! | a photo | whoever knows its id |
-//! | `Me`, own account and its export, own sessions, own appointments, own shop and dashboard, own services, own notifications | whoever is signed in, their own |
+//! | `Me`, own account and its export, own sessions, own appointments, own shop and dashboard, own services, own notifications, own places in line | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
 //! | how far somebody's erasure is | administrators |
 //! | one appointment, now or as of a point | its client and its provider, each with their own notes; to others it does not exist |
@@ -16,6 +16,7 @@
 //! | the audit trail | auditors |
 //! | a hold | its holder; to others it does not exist |
 //! | a provider's time off, the appointments its hours no longer have | the provider |
+//! | how long a provider's line is | the provider; others are told that it is not theirs |
 //! | a provider's appointments of a day, now or as of a point, and calendar | the provider; others are told that it is not theirs |
 
 use domain::Instant;

@@ -22,7 +22,7 @@ use std::fmt;
 use async_trait::async_trait;
 use domain::Instant;
 use domain::hours::Zone;
-use domain::ids::{AccountId, AppointmentId, ProviderId, SubjectId};
+use domain::ids::{AccountId, AppointmentId, HoldId, ProviderId, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use domain::text::{BusinessName, PersonName, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -58,11 +58,13 @@ pub enum NotificationKind {
     SeriesConfirmed,
     /// To the other side: what was to come of a series was called off; the appointment is the next that will not be.
     SeriesCancelled,
+    /// To who waits: a slot is held for them, for some time.
+    WaitlistOffer,
 }
 
 impl NotificationKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NewBooking,
         Self::BookingConfirmed,
         Self::BookingDeclined,
@@ -74,6 +76,7 @@ impl NotificationKind {
         Self::NewSeries,
         Self::SeriesConfirmed,
         Self::SeriesCancelled,
+        Self::WaitlistOffer,
     ];
 
     /// As stored and in JSON.
@@ -90,6 +93,7 @@ impl NotificationKind {
             Self::NewSeries => "new_series",
             Self::SeriesConfirmed => "series_confirmed",
             Self::SeriesCancelled => "series_cancelled",
+            Self::WaitlistOffer => "waitlist_offer",
         }
     }
 
@@ -142,8 +146,10 @@ pub struct NewNotification {
     pub recorded_at: Instant,
     /// What it says.
     pub kind: NotificationKind,
-    /// About which appointment.
-    pub appointment: AppointmentId,
+    /// About which appointment; `None` for an offer, which is none yet.
+    pub appointment: Option<AppointmentId>,
+    /// Of an offer, the hold that keeps the slot.
+    pub hold: Option<HoldId>,
     /// At which provider.
     pub provider: ProviderId,
     /// The other side of the appointment: an account or a guest.

@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use crate::Refusal;
 use crate::agenda::{Agenda, AgendaCommand, AgendaEvent};
 use crate::aggregate::{Aggregate as _, Context};
-use crate::command::{Stop, View};
+use crate::command::{Stop, View, every};
 use crate::ids::{AgendaId, ProviderId};
 
 /// Some of a provider's agendas, on their way.
@@ -66,17 +66,4 @@ impl<'a, 'v> Agendas<'a, 'v> {
         }
         Ok(())
     }
-}
-
-/// All of what is asked for, or why not; everything is asked for before stopping, so that one round trip brings it.
-pub(super) fn every<T>(asked: impl IntoIterator<Item = Result<T, Stop>>) -> Result<Vec<T>, Stop> {
-    let (mut all, mut missing) = (Vec::new(), false);
-    for one in asked {
-        match one {
-            Ok(one) => all.push(one),
-            Err(Stop::Missing) => missing = true,
-            Err(refused @ Stop::Refused(_)) => return Err(refused),
-        }
-    }
-    if missing { Err(Stop::Missing) } else { Ok(all) }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
-use super::agendas::{Agendas, every};
+use super::agendas::Agendas;
 use super::{
     ALTERNATIVES_EACH, Mode, Placed, RefusedOccurrence, Series, SeriesCommand, SeriesPart,
     Unbookable,
@@ -16,7 +16,7 @@ use crate::appointment::{
     Appointment, AppointmentCommand, Parties, Side, Status, Whom, agreed, answer_by,
     client_may_book, first_status, wanted_service,
 };
-use crate::command::{Command, Stop, Target, View};
+use crate::command::{Command, Stop, Target, View, every};
 use crate::hours::Zone;
 use crate::ids::{AgendaId, AppointmentId, Id, ProviderId, SeriesId, ServiceId};
 use crate::money::Money;

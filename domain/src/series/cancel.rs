@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
-use super::agendas::{Agendas, every};
+use super::agendas::Agendas;
 use super::{BookedOccurrence, Placed, Series, SeriesCommand};
 use crate::Refusal;
 use crate::account::signed_in;
 use crate::agenda::AgendaCommand;
 use crate::appointment::{Appointment, AppointmentCommand, Booking, Side, Status, in_window};
-use crate::command::{Command, Stop, Target, View};
+use crate::command::{Command, Stop, Target, View, every};
 use crate::ids::{AppointmentId, SeriesId};
 use crate::personal::Personal;
 use crate::provider::Provider;

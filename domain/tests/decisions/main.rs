@@ -20,4 +20,5 @@ mod rescheduling;
 mod series;
 mod session;
 mod stored;
+mod waitlist;
 mod world;

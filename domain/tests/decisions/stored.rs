@@ -28,6 +28,7 @@ use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
 use domain::time_off::TimeOff;
+use domain::waitlist::{Ending, Offer as WaitOffer, Wait, WaitlistEvent};
 use serde_json::{Value, json};
 
 use crate::world::{every_day, instant, windows};
@@ -146,6 +147,11 @@ fn occurrence() -> BookedOccurrence {
     BookedOccurrence { number: 1, appointment: appointment(), slot: span() }
 }
 
+fn wait() -> Wait {
+    let (account, service) = (account(), service_id());
+    Wait { id: mint().id(slot(), 0), account, service, from: span().start, to: span().end }
+}
+
 fn parties() -> Parties {
     Parties {
         provider: provider(),
@@ -166,6 +172,7 @@ fn held() -> Held {
         slot: span(),
         zone: Zone::SAO_PAULO,
         expires_at: span().start,
+        wait: None,
     }
 }
 
@@ -383,6 +390,17 @@ fn one_of_each() -> Vec<Event> {
             cancelled: vec![occurrence()],
         }
         .into(),
+        WaitlistEvent::WaitlistJoined { provider: provider(), wait: wait() }.into(),
+        WaitlistEvent::SlotOffered {
+            provider: provider(),
+            provider_account: account(),
+            zone: Zone::SAO_PAULO,
+            wait: wait(),
+            offer: WaitOffer { hold: hold(), slot: span(), expires_at: span().start },
+        }
+        .into(),
+        WaitlistEvent::WaitEnded { provider: provider(), wait: wait(), ending: Ending::Lapsed }
+            .into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),
@@ -443,7 +461,8 @@ fn every_event_reads_without_what_is_optional() {
         | Event::NotificationFeed(_)
         | Event::Session(_)
         | Event::Hold(_)
-        | Event::Series(_) => "",
+        | Event::Series(_)
+        | Event::Waitlist(_) => "",
     };
     fn strip(value: &mut Value, names: &[&str]) -> usize {
         match value {

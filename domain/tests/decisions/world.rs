@@ -27,6 +27,7 @@ use domain::notification_feed::NotificationFeed;
 use domain::provider::{Offer, OpenProvider, Provider};
 use domain::series::Series;
 use domain::session::Session;
+use domain::waitlist::Waitlist;
 use domain::{Instant, Refusal};
 use uuid::Uuid;
 
@@ -243,6 +244,7 @@ impl World {
             StreamKind::Category => Loaded::new(version, self.get::<Category>(stream.id)),
             StreamKind::Hold => Loaded::new(version, self.get::<Hold>(stream.id)),
             StreamKind::Series => Loaded::new(version, self.get::<Series>(stream.id)),
+            StreamKind::Waitlist => Loaded::new(version, self.get::<Waitlist>(stream.id)),
         }
     }
 
@@ -396,4 +398,4 @@ macro_rules! folded {
     )*};
 }
 
-folded!(Account Provider Agenda Appointment NotificationFeed Session Category Hold Series);
+folded!(Account Provider Agenda Appointment NotificationFeed Session Category Hold Series Waitlist);

@@ -30,6 +30,7 @@ use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
 use domain::time_off::TimeOff;
+use domain::waitlist::{Ending, Offer as WaitOffer, Wait, WaitlistEvent};
 use event_log::Upcasters;
 use serde_json::Value;
 
@@ -261,6 +262,7 @@ fn held() -> Held {
         slot: span(),
         zone: Zone::SAO_PAULO,
         expires_at: span().start,
+        wait: None,
     }
 }
 
@@ -291,6 +293,11 @@ fn terms() -> Box<Terms> {
 
 fn occurrence() -> BookedOccurrence {
     BookedOccurrence { number: 1, appointment: appointment(), slot: span() }
+}
+
+fn wait() -> Wait {
+    let (account, service) = (account(), service_id());
+    Wait { id: mint().id(slot(), 0), account, service, from: span().start, to: span().end }
 }
 
 fn parties() -> Parties {
@@ -520,6 +527,17 @@ fn one_of_each() -> Vec<Event> {
             cancelled: vec![occurrence()],
         }
         .into(),
+        WaitlistEvent::WaitlistJoined { provider: provider(), wait: wait() }.into(),
+        WaitlistEvent::SlotOffered {
+            provider: provider(),
+            provider_account: account(),
+            zone: Zone::SAO_PAULO,
+            wait: wait(),
+            offer: WaitOffer { hold: hold(), slot: span(), expires_at: span().start },
+        }
+        .into(),
+        WaitlistEvent::WaitEnded { provider: provider(), wait: wait(), ending: Ending::Lapsed }
+            .into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),

@@ -124,7 +124,8 @@ impl AvailabilityProjector {
             | Event::NotificationFeed(_)
             | Event::Session(_)
             | Event::Hold(_)
-            | Event::Series(_) => {}
+            | Event::Series(_)
+            | Event::Waitlist(_) => {}
         }
         Ok(())
     }
@@ -145,7 +146,8 @@ impl Projector for AvailabilityProjector {
             | Event::NotificationFeed(_)
             | Event::Session(_)
             | Event::Hold(_)
-            | Event::Series(_) => None,
+            | Event::Series(_)
+            | Event::Waitlist(_) => None,
         }
     }
 

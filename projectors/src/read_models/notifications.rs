@@ -17,6 +17,7 @@ use domain::notification_feed::NotificationFeedEvent;
 use domain::position::{Partition, Position};
 use domain::provider::{Provider, ProviderEvent};
 use domain::series::{BookedOccurrence, SeriesEvent};
+use domain::waitlist::WaitlistEvent;
 use event_log::{EventLog, Recorded};
 use moka::sync::Cache;
 use read_models::fanout::Fanout;
@@ -144,7 +145,8 @@ impl NotificationsProjector {
             at: recorded.at,
             recorded_at: recorded.recorded_at,
             kind: notice.kind,
-            appointment,
+            appointment: Some(appointment),
+            hold: None,
             provider: parties.provider,
             other,
             other_name,
@@ -156,6 +158,38 @@ impl NotificationsProjector {
     }
 }
 
+impl NotificationsProjector {
+    /// The notification of an offer, with what the shop and its service were called then.
+    async fn offer(
+        &self,
+        recorded: &Recorded,
+        event: &WaitlistEvent,
+    ) -> Result<Option<NewNotification>, ApplyError> {
+        let WaitlistEvent::SlotOffered { provider, provider_account, zone, wait, offer } = event
+        else {
+            return Ok(None);
+        };
+        let then = self.log.load_until::<Provider>(*provider, recorded.at).await?.state;
+        let shop = then.shop.as_ref().and_then(|shop| shop.business_name.known());
+        let service = then.services.get(&wait.service).and_then(|service| service.name.known());
+        Ok(Some(NewNotification {
+            recipient: wait.account,
+            at: recorded.at,
+            recorded_at: recorded.recorded_at,
+            kind: NotificationKind::WaitlistOffer,
+            appointment: None,
+            hold: Some(offer.hold),
+            provider: *provider,
+            other: (*provider_account).into(),
+            other_name: shop.map(PartyName::from),
+            service_name: service.filter(|_| shop.is_some()).cloned(),
+            start: offer.slot.start,
+            old_start: None,
+            zone: *zone,
+        }))
+    }
+}
+
 #[async_trait]
 impl Projector for NotificationsProjector {
     fn name(&self) -> &'static str {
@@ -164,7 +198,9 @@ impl Projector for NotificationsProjector {
 
     fn document(&self, event: &Recorded) -> Option<String> {
         match &event.event {
-            Event::Appointment(_) | Event::Series(_) => Some(event.at.to_string()),
+            Event::Appointment(_) | Event::Series(_) | Event::Waitlist(_) => {
+                Some(event.at.to_string())
+            }
             Event::NotificationFeed(_) => Some(event.stream.to_string()),
             Event::Account(_)
             | Event::Provider(_)
@@ -190,6 +226,7 @@ impl Projector for NotificationsProjector {
                         notifications.push(self.notification(recorded, told, until).await?);
                     }
                 }
+                Event::Waitlist(event) => notifications.extend(self.offer(recorded, event).await?),
                 Event::NotificationFeed(event) => marks.push(mark(recorded, event)),
                 Event::Account(_)
                 | Event::Provider(_)
@@ -349,7 +386,8 @@ fn told(event: &Event, stream: Uuid) -> Vec<Told> {
         | Event::NotificationFeed(_)
         | Event::Session(_)
         | Event::Category(_)
-        | Event::Hold(_) => return Vec::new(),
+        | Event::Hold(_)
+        | Event::Waitlist(_) => return Vec::new(),
     };
     let told = |notice: Notice| {
         Some(Told { notice, recipient: notice.recipient(&parties)?, about: about? })
@@ -359,6 +397,9 @@ fn told(event: &Event, stream: Uuid) -> Vec<Told> {
 
 /// The accounts whose feed an event changes.
 pub(crate) fn recipients(recorded: &Recorded) -> Vec<AccountId> {
+    if let Event::Waitlist(WaitlistEvent::SlotOffered { wait, .. }) = &recorded.event {
+        return vec![wait.account];
+    }
     let told = told(&recorded.event, recorded.stream.id);
     told.into_iter().map(|told| told.recipient).collect()
 }

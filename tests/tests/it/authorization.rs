@@ -217,6 +217,15 @@ fn table() -> Vec<Entry> {
                 json!({ "provider_id": t.shop.id, "start": start, "notes": "as it was said" }),
             )
         }),
+        to("JoinWaitlist", Confirmed, |t, _| {
+            let (from, to) = (in_days(3, "03:00:00Z"), in_days(3, "03:30:00Z"));
+            ask().json(json!({ "provider_id": t.shop.id, "from": from, "to": to }))
+        }),
+        to("OwnWaits", SignedIn, |_, _| ask()),
+        to("WaitlistLength", Only(&[Provider], 403, &[]), |t, _| ask().at("id", &t.shop.id)),
+        to("LeaveWaitlist", Only(&[Client], 404, &[]), |t, _| {
+            ask().at("id", &t.shop.id).at("wait", &t.wait)
+        }),
         to("BookSeries", Confirmed, |t, _| {
             ask().json(json!({
                 "provider_id": t.shop.id, "start": in_days(20, "12:00:00Z"),
@@ -354,6 +363,7 @@ struct Town {
     appointment: String,
     hold: String,
     series: String,
+    wait: String,
     time_off: String,
     notification: String,
     session: String,
@@ -397,6 +407,10 @@ impl Town {
             "mode": "all-or-nothing",
         });
         let series = text(&bia.api.post("/api/series", recurring).await.expect(201).body["id"]);
+        let night = json!({
+            "provider_id": shop.id, "from": in_days(3, "04:00:00Z"), "to": in_days(3, "05:00:00Z"),
+        });
+        let wait = text(&bia.api.post("/api/waitlist", night).await.expect(201).body["id"]);
         let off = json!({ "from": in_days(41, "10:00"), "until": in_days(41, "11:00") });
         let path = format!("/api/providers/{}/time-off", shop.id);
         let time_off = text(&ana.api.post(&path, off).await.expect(201).body["id"]);
@@ -459,6 +473,7 @@ impl Town {
             appointment,
             hold,
             series,
+            wait,
             time_off,
             notification,
             session,

@@ -23,4 +23,5 @@ mod tokens;
 mod two_processes;
 mod unicode;
 mod views;
+mod waitlist;
 mod websocket;

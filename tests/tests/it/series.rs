@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use end_to_end::{Answer, Api, Person, Pontual, Profile, Shop, in_days};
 use serde_json::{Value, json};
 
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 fn texts<'a>(items: &'a Value, field: &str) -> Vec<&'a str> {
     items.as_array().unwrap().iter().map(|item| item[field].as_str().unwrap()).collect()
 }
@@ -14,7 +15,8 @@ async fn series(person: &Person, shop: &Shop, start: &str, rule: &str, mode: &st
     person.api.post("/api/series", body).await
 }
 
-/// A person's notifications of some kinds.
+/// A person's notifications.
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 async fn told(api: &Api, position: &str) -> Vec<Value> {
     let feed = api.get_after("/api/notifications", position).await.expect(200);
     feed.body["items"].as_array().unwrap().clone()
@@ -172,6 +174,7 @@ async fn rules_that_are_unbounded_absurd_or_none_are_refused_and_write_nothing()
 }
 
 /// What overlaps in a shop whose services all last an hour.
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 async fn overlaps(pontual: &Pontual) -> i64 {
     let sql = "SELECT count(*) FROM appointments a JOIN appointments b ON a.provider_id = b.provider_id AND a.id < b.id
         AND a.starts_at < b.ends_at AND b.starts_at < a.ends_at
