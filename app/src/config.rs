@@ -98,6 +98,7 @@ pub const KEYS: &[Key] = &[
     key("PONTUAL_LIMIT_PASSWORD_RESET", Some("3/h"), Kind::Text),
     key("PONTUAL_LIMIT_REFRESH", Some("60/min"), Kind::Text),
     key("PONTUAL_LIMIT_GUEST_BOOKING", Some("10/h"), Kind::Text),
+    key("PONTUAL_LIMIT_SERIES", Some("20/h"), Kind::Text),
     key("PONTUAL_LOG", Some("info"), Kind::Text),
     key("PONTUAL_LOG_FORMAT", Some("text"), Kind::Text),
 ];
@@ -323,6 +324,7 @@ struct Raw {
     limit_password_reset: String,
     limit_refresh: String,
     limit_guest_booking: String,
+    limit_series: String,
     verifying_keys: Option<String>,
     admin_password: Option<SecretString>,
     log: String,
@@ -800,6 +802,7 @@ fn limits(raw: &Raw) -> Result<Quotas, ConfigError> {
         password_reset: quota("PONTUAL_LIMIT_PASSWORD_RESET", &raw.limit_password_reset)?,
         refresh: quota("PONTUAL_LIMIT_REFRESH", &raw.limit_refresh)?,
         guest_booking: quota("PONTUAL_LIMIT_GUEST_BOOKING", &raw.limit_guest_booking)?,
+        series: quota("PONTUAL_LIMIT_SERIES", &raw.limit_series)?,
     })
 }
 

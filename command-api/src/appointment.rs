@@ -116,12 +116,12 @@ pub(crate) struct Stands {
 
 /// A service by name.
 #[derive(Debug, Serialize, ToSchema)]
-struct ServiceNamed {
+pub(crate) struct ServiceNamed {
     #[schema(value_type = String, format = Uuid)]
-    id: ServiceId,
+    pub(crate) id: ServiceId,
     /// `null` once the shop's owner was erased.
     #[schema(value_type = Option<String>)]
-    name: Option<ServiceName>,
+    pub(crate) name: Option<ServiceName>,
 }
 
 impl From<AppointmentStands> for Stands {

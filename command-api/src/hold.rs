@@ -66,7 +66,7 @@ struct Stands {
 
 impl Stands {
     fn of(id: HoldId, held: Held) -> Self {
-        let Held { provider, holder: _, measure, slot, zone, expires_at } = held;
+        let Held { provider, holder: _, measure, slot, zone, expires_at, wait: _ } = held;
         let utc = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         Self {
             id,

@@ -51,9 +51,11 @@ mod passwords;
 mod photo;
 mod pictures;
 mod provider;
+mod series;
 mod service;
 mod session;
 mod time_off;
+mod waitlist;
 
 pub use passwords::{Attempt, InvalidPassword, Password, Passwords, Tried};
 
@@ -305,6 +307,8 @@ fn routes(limits: &Limits, pictures: &Pictures) -> OpenApiRouter<CommandState> {
         .merge(appointment::routes())
         .merge(hold::routes())
         .merge(guest::routes())
+        .merge(series::routes())
+        .merge(waitlist::routes())
         .merge(notification_feed::routes())
         .merge(photo::routes(pictures))
 }
@@ -337,7 +341,7 @@ mod tests {
                 assert_eq!(open, getting_in, "{name}");
             }
         }
-        assert_eq!(names.len(), 52);
+        assert_eq!(names.len(), 56);
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();

@@ -52,6 +52,8 @@ async fn concerned(log: &EventLog, at: Position) -> Result<Option<Parties>, Prob
     let found = log.tail(at.partition, before, 1).await.map_err(|error| unreadable(&error))?;
     Ok(match found.first().map(|recorded| &recorded.event) {
         Some(Event::Appointment(event)) => Some(event.parties()),
+        Some(Event::Series(event)) => Some(event.parties()),
+        Some(Event::Waitlist(event)) => event.offered_to(),
         Some(
             Event::Account(_)
             | Event::Session(_)

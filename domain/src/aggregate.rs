@@ -28,11 +28,15 @@ pub enum StreamKind {
     Category,
     /// [`crate::hold::Hold`]
     Hold,
+    /// [`crate::series::Series`]
+    Series,
+    /// [`crate::waitlist::Waitlist`]
+    Waitlist,
 }
 
 impl StreamKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Account,
         Self::Provider,
         Self::Agenda,
@@ -41,6 +45,8 @@ impl StreamKind {
         Self::Session,
         Self::Category,
         Self::Hold,
+        Self::Series,
+        Self::Waitlist,
     ];
 
     /// As stored in `aggregate_type`.
@@ -54,6 +60,8 @@ impl StreamKind {
             Self::Session => "Session",
             Self::Category => "Category",
             Self::Hold => "Hold",
+            Self::Series => "Series",
+            Self::Waitlist => "Waitlist",
         }
     }
 }

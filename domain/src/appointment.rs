@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{ConfirmAppointment, DeclineAppointment};
 pub use self::attend::{CORRECTION_DAYS, CompleteAppointment, MarkNoShow};
-pub(crate) use self::book::wanted_service;
 pub use self::book::{BookAppointment, BookForGuest};
+pub(crate) use self::book::{Whom, agreed, client_may_book, wanted_service};
 pub use self::cancel::CancelAppointment;
 pub use self::events::{AppointmentEvent, Client, Parties};
 pub use self::expire::ExpireAppointment;
@@ -39,12 +39,14 @@ pub use self::guest::{EraseGuest, GUEST_LINK_DAYS, guest_link_ends};
 pub use self::note::{NOTE_CHANGES, NoteAppointment};
 pub use self::reschedule::{MOVES, RescheduleAppointment};
 pub use self::stands::AppointmentStands;
+pub(crate) use self::stands::{answer_by, in_window};
 use crate::aggregate::{Aggregate, Context, StreamKind, aggregate};
 use crate::hours::{Confirmation, Zone};
 use crate::ids::{AccountId, AppointmentId, ProviderId, SubjectId};
 use crate::locale::Locale;
 use crate::money::Money;
 use crate::personal::Personal;
+use crate::series::SeriesPart;
 use crate::slots::{Measure, Span};
 use crate::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
 use crate::{Instant, Refusal};
@@ -131,6 +133,9 @@ pub struct Terms {
     /// What the client wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_notes: Option<Personal<Note>>,
+    /// The series it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesPart>,
 }
 
 /// Who a client is, as a provider needs to know.
@@ -233,6 +238,8 @@ pub enum AppointmentCommand {
         by: Side,
         /// Why.
         reason: Option<Personal<Note>>,
+        /// Whether all that is to come of its series is called off with it.
+        with_series: bool,
     },
     /// Move it.
     Reschedule {
@@ -313,7 +320,7 @@ impl Booking {
     }
 
     /// Where it stands at an instant: what nobody answered in time is over before anybody has said so.
-    fn status_at(&self, now: Instant) -> Status {
+    pub(crate) fn status_at(&self, now: Instant) -> Status {
         match self.unanswered_until() {
             Some(until) if now >= until => Status::Expired,
             Some(_) | None => self.status,
@@ -384,9 +391,15 @@ impl Aggregate for Appointment {
                 vec![AppointmentEvent::AppointmentDeclined { parties, slot, reason }]
             }
             AppointmentCommand::Cancel { .. } if booking.status == Status::Cancelled => Vec::new(),
-            AppointmentCommand::Cancel { by, reason } => {
+            AppointmentCommand::Cancel { by, reason, with_series } => {
                 booking.live("cancelled", now)?;
-                vec![AppointmentEvent::AppointmentCancelled { parties, slot, by, reason }]
+                vec![AppointmentEvent::AppointmentCancelled {
+                    parties,
+                    slot,
+                    by,
+                    reason,
+                    with_series,
+                }]
             }
             AppointmentCommand::Reschedule { by, to, confirmation, answer_by } => {
                 booking.live("rescheduled", now)?;
@@ -448,6 +461,7 @@ impl Aggregate for Appointment {
                     slot,
                     by: Side::Client,
                     reason: None,
+                    with_series: false,
                 });
                 let erased = AppointmentEvent::GuestErased { parties, slot };
                 called_off.into_iter().chain([erased]).collect()
@@ -507,7 +521,7 @@ impl Aggregate for Appointment {
     }
 }
 
-const fn first_status(confirmation: Confirmation) -> Status {
+pub(crate) const fn first_status(confirmation: Confirmation) -> Status {
     match confirmation {
         Confirmation::Automatic => Status::Confirmed,
         Confirmation::Manual => Status::Pending,

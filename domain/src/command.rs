@@ -70,6 +70,19 @@ pub fn first_reads<C: Command>(command: &C, actor: &Actor) -> BTreeSet<StreamId>
     command.reads().into_iter().chain(sender).collect()
 }
 
+/// All of what is asked for, or why not; everything is asked for before stopping, so that one round trip brings it.
+pub(crate) fn every<T>(asked: impl IntoIterator<Item = Result<T, Stop>>) -> Result<Vec<T>, Stop> {
+    let (mut all, mut missing) = (Vec::new(), false);
+    for one in asked {
+        match one {
+            Ok(one) => all.push(one),
+            Err(Stop::Missing) => missing = true,
+            Err(refused @ Stop::Refused(_)) => return Err(refused),
+        }
+    }
+    if missing { Err(Stop::Missing) } else { Ok(all) }
+}
+
 /// What a command is aimed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

@@ -10,7 +10,9 @@ use crate::category::CategoryEvent;
 use crate::hold::HoldEvent;
 use crate::notification_feed::NotificationFeedEvent;
 use crate::provider::ProviderEvent;
+use crate::series::SeriesEvent;
 use crate::session::SessionEvent;
+use crate::waitlist::WaitlistEvent;
 
 macro_rules! events {
     ($($kind:ident($event:ty)),* $(,)?) => {
@@ -71,4 +73,6 @@ events! {
     Session(SessionEvent),
     Category(CategoryEvent),
     Hold(HoldEvent),
+    Series(SeriesEvent),
+    Waitlist(WaitlistEvent),
 }

@@ -19,10 +19,13 @@ use crate::aggregate::{Aggregate, Context, StreamId, StreamKind, aggregate};
 use crate::appointment::wanted_service;
 use crate::command::{Command, Stop, Target, View};
 use crate::hours::{Policy, Zone};
-use crate::ids::{AccountId, AgendaId, AppointmentId, HoldId, Id, ProviderId, ServiceId};
+use crate::ids::{
+    AccountId, AgendaId, AppointmentId, HoldId, Id, ProviderId, ServiceId, WaitId, WaitlistId,
+};
 use crate::provider::Provider;
 use crate::slots::{Measure, Span, shifted};
 use crate::taking::Wanted;
+use crate::waitlist::{Ending, Waitlist, WaitlistCommand};
 use crate::{Instant, Refusal};
 
 /// A hold's history, folded.
@@ -56,6 +59,9 @@ pub struct Held {
     pub zone: Zone,
     /// When it ends by itself.
     pub expires_at: Instant,
+    /// Whose place in line it is an offer to: that ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<WaitId>,
 }
 
 impl Held {
@@ -88,6 +94,17 @@ pub enum HoldCommand {
     Use(AppointmentId),
     /// Say that its time is over.
     Expire,
+}
+
+impl HoldCommand {
+    /// How a wait ends whose offer ends like that.
+    const fn ending(self) -> Ending {
+        match self {
+            Self::Use(_) => Ending::Taken,
+            Self::Release | Self::Place(_) => Ending::Declined,
+            Self::Expire => Ending::Lapsed,
+        }
+    }
 }
 
 /// What happened to a hold.
@@ -260,7 +277,8 @@ impl Command for HoldSlot {
             end(view, before, HoldCommand::Release, &new)?;
         }
         let zone = schedule.zone;
-        let held = Held { provider: self.provider, holder, measure, slot, zone, expires_at };
+        let held =
+            Held { provider: self.provider, holder, measure, slot, zone, expires_at, wait: None };
         view.decide::<Hold>(hold, HoldCommand::Place(held))?;
         Ok(SlotIsHeld { hold, held })
     }
@@ -361,6 +379,11 @@ pub(crate) fn end(
     };
     if view.decide::<Hold>(hold, command)?.is_empty() {
         return Ok(());
+    }
+    if let Some(wait) = held.wait {
+        let (provider, ending) = (held.provider, command.ending());
+        let end = WaitlistCommand::End { provider, wait, ending };
+        view.decide::<Waitlist>(WaitlistId::of(provider), end)?;
     }
     for day in held.utc_days().into_iter().filter(|day| !done.contains(day)) {
         let free = AgendaCommand::FreeHold { provider: held.provider, day, hold };

@@ -308,11 +308,17 @@ pub struct Policy {
     /// How long a slot is held while somebody checks out; [`Policy::HOLD_MINUTES`] unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_minutes: Option<u32>,
+    /// How long who waits is offered a slot that was given back; [`Policy::WAITLIST_OFFER_MINUTES`] unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waitlist_offer_minutes: Option<u32>,
 }
 
 impl Policy {
     /// How long a slot is held where the policy does not say.
     pub const HOLD_MINUTES: u32 = 10;
+
+    /// How long who waits is offered a slot where the policy does not say.
+    pub const WAITLIST_OFFER_MINUTES: u32 = 30;
 
     /// The classic profile: no notice, a year ahead, pending until confirmed (K1, `S3-16`).
     pub fn classic() -> Self {
@@ -325,6 +331,7 @@ impl Policy {
             guests: false,
             max_per_day: None,
             hold_minutes: None,
+            waitlist_offer_minutes: None,
         }
     }
 }
@@ -349,6 +356,8 @@ struct RawPolicy {
     max_per_day: Option<u32>,
     #[serde(default)]
     hold_minutes: Option<u32>,
+    #[serde(default)]
+    waitlist_offer_minutes: Option<u32>,
 }
 
 impl TryFrom<RawPolicy> for Policy {
@@ -364,6 +373,9 @@ impl TryFrom<RawPolicy> for Policy {
         }
         raw.max_per_day.map(|most| within("max_per_day", most, 1, 1000)).transpose()?;
         raw.hold_minutes.map(|minutes| within("hold_minutes", minutes, 1, 60)).transpose()?;
+        if let Some(minutes) = raw.waitlist_offer_minutes {
+            within("waitlist_offer_minutes", minutes, 1, 24 * 60)?;
+        }
         Ok(Self {
             minimum_notice_minutes: raw.minimum_notice_minutes,
             horizon_days: raw.horizon_days,
@@ -373,6 +385,7 @@ impl TryFrom<RawPolicy> for Policy {
             guests: raw.guests,
             max_per_day: raw.max_per_day,
             hold_minutes: raw.hold_minutes,
+            waitlist_offer_minutes: raw.waitlist_offer_minutes,
         })
     }
 }

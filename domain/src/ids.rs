@@ -127,6 +127,12 @@ ids! {
     HoldId = "hold";
     /// A provider's time off; takes the provider's slot.
     TimeOffId = "time off";
+    /// Appointments that recur; takes the provider's slot.
+    SeriesId = "series";
+    /// A provider's waitlist; derived, see [`WaitlistId::of`].
+    WaitlistId = "waitlist";
+    /// A place in a provider's line; takes the provider's slot.
+    WaitId = "place in line";
     /// Somebody who books without an account; takes the provider's slot.
     GuestId = "guest";
     /// An account's notification feed; derived, see [`NotificationFeedId::of`].
@@ -167,6 +173,17 @@ impl AgendaId {
             .chain_update(b"agenda\0")
             .chain_update(provider.uuid().as_bytes())
             .chain_update(day.to_string().as_bytes())
+            .finalize();
+        Self(shape(first_16(&digest), provider.slot()))
+    }
+}
+
+impl WaitlistId {
+    /// The line of a provider, in the provider's slot.
+    pub fn of(provider: ProviderId) -> Self {
+        let digest = Sha256::new()
+            .chain_update(b"waitlist\0")
+            .chain_update(provider.uuid().as_bytes())
             .finalize();
         Self(shape(first_16(&digest), provider.slot()))
     }

@@ -24,12 +24,15 @@ pub mod notification_feed;
 pub mod personal;
 pub mod position;
 pub mod provider;
+pub mod recurrence;
 mod refusal;
+pub mod series;
 pub mod session;
 pub mod slots;
 pub mod taking;
 pub mod text;
 pub mod time_off;
+pub mod waitlist;
 
 pub use refusal::Refusal;
 

@@ -4,6 +4,8 @@ use crate::Instant;
 use crate::aggregate::Version;
 use crate::command::ClaimKind;
 use crate::holidays::Holiday;
+use crate::recurrence::InvalidRecurrence;
+use crate::series::RefusedOccurrence;
 
 /// A named refusal: what was asked may not, or cannot, be done. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +89,27 @@ pub enum Refusal {
     /// A hold is for another slot than is to be booked with it.
     #[error("the hold is for another slot")]
     HoldMismatch,
+    /// A series that is wanted whole cannot be had whole, or none of it can be had.
+    #[error("{} occurrences of the series cannot be booked", .refused.len())]
+    SeriesNotBookable {
+        /// Which, why, and what is free near them.
+        refused: Vec<RefusedOccurrence>,
+    },
+    /// Somebody would wait for what is free.
+    #[error("something is free")]
+    NothingToWaitFor {
+        /// The first starts that are.
+        alternatives: Vec<Instant>,
+    },
+    /// A stretch of time to wait for ends before it begins, is past or too long.
+    #[error("one may wait for at most {days} days, which must not be over")]
+    WaitingTime {
+        /// How many.
+        days: u16,
+    },
+    /// A recurrence rule is not one, or does not fit its start.
+    #[error(transparent)]
+    InvalidRecurrence(InvalidRecurrence),
     /// The start is not in the future (`S0-28`).
     #[error("the start is in the past")]
     SlotInPast,

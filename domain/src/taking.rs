@@ -75,21 +75,36 @@ impl Wanted<'_, '_> {
 
     /// The free starts nearest to the wanted one, nearest first.
     fn alternatives(&self) -> Result<Vec<Instant>, Stop> {
-        let wanted = self.slot.start;
-        let middle = self.schedule.local_day(wanted);
-        let first = middle.checked_sub_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
-        let last = middle.checked_add_days(Days::new(ALTERNATIVE_DAYS)).unwrap_or(middle);
-        let furthest = last.checked_add_days(Days::new(ALTERNATIVE_DAYS_MAX)).unwrap_or(last);
-        let other = |start: &Instant| *start != wanted && self.has != Some(*start);
-        let mut starts = self.free(first.iter_days().take_while(|day| *day <= last).collect())?;
-        starts.retain(other);
+        let mut starts = self.nearby()?;
         if starts.is_empty() {
+            let (_, last) = self.days_around();
+            let furthest = last.checked_add_days(Days::new(ALTERNATIVE_DAYS_MAX)).unwrap_or(last);
             let further = last.iter_days().skip(1).take_while(|day| *day <= furthest);
-            starts = self.free(further.collect())?;
-            starts.retain(other);
+            starts = self.others_free(further.collect())?;
         }
-        starts.sort_by_key(|start| ((*start - wanted).abs(), *start));
         starts.truncate(ALTERNATIVES);
+        Ok(starts)
+    }
+
+    /// The same, of the days around it alone, and however many.
+    pub(crate) fn nearby(&self) -> Result<Vec<Instant>, Stop> {
+        let (first, last) = self.days_around();
+        self.others_free(first.iter_days().take_while(|day| *day <= last).collect())
+    }
+
+    fn days_around(&self) -> (NaiveDate, NaiveDate) {
+        let (middle, days) =
+            (self.schedule.local_day(self.slot.start), Days::new(ALTERNATIVE_DAYS));
+        let first = middle.checked_sub_days(days).unwrap_or(middle);
+        (first, middle.checked_add_days(days).unwrap_or(middle))
+    }
+
+    /// The free starts of these local days but its own, nearest first.
+    fn others_free(&self, days: Vec<NaiveDate>) -> Result<Vec<Instant>, Stop> {
+        let wanted = self.slot.start;
+        let mut starts = self.free(days)?;
+        starts.retain(|start| *start != wanted && self.has != Some(*start));
+        starts.sort_by_key(|start| ((*start - wanted).abs(), *start));
         Ok(starts)
     }
 

@@ -12,7 +12,9 @@ use domain::event::Event;
 use domain::hold::Hold;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::Provider;
+use domain::series::Series;
 use domain::session::Session;
+use domain::waitlist::Waitlist;
 
 /// An aggregate of the type its stream's kind says.
 pub(crate) type State = Arc<dyn Any + Send + Sync>;
@@ -59,7 +61,18 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Account, Provider, Agenda, Appointment, NotificationFeed, Session, Category, Hold);
+kinds!(
+    Account,
+    Provider,
+    Agenda,
+    Appointment,
+    NotificationFeed,
+    Session,
+    Category,
+    Hold,
+    Series,
+    Waitlist
+);
 
 const KIND_DECIDES: &str = "a stream's kind decides its aggregate's type";
 

@@ -127,6 +127,15 @@ const FIXED: &[(&str, &str)] = &[
         "must not be before from, nor 62 days or more after it",
         "não pode ser antes de from, nem 62 dias ou mais depois",
     ),
+    (
+        "rrule must be given with COUNT or UNTIL, not both",
+        "rrule deve ter COUNT ou UNTIL, não ambos",
+    ),
+    (
+        "must be after from, in the future, and at most 14 days later",
+        "deve ser depois de from, no futuro e no máximo 14 dias depois",
+    ),
+    ("rrule must be over within five years", "rrule deve terminar em até cinco anos"),
 ];
 
 const FORMS: &[(&str, &str)] = &[
@@ -164,6 +173,17 @@ const FORMS: &[(&str, &str)] = &[
     ("be at least 0", "no mínimo 0"),
     ("be given with a price", "informado junto com um preço"),
     ("be a text with a letter or a digit", "um texto com uma letra ou um dígito"),
+    (
+        "be an RFC 5545 rule such as FREQ=WEEKLY;BYDAY=TU;COUNT=10",
+        "uma regra da RFC 5545 como FREQ=WEEKLY;BYDAY=TU;COUNT=10",
+    ),
+    (
+        "be of FREQ (DAILY, WEEKLY or MONTHLY), INTERVAL, BYDAY, BYMONTHDAY, WKST, COUNT and UNTIL",
+        "composta de FREQ (DAILY, WEEKLY ou MONTHLY), INTERVAL, BYDAY, BYMONTHDAY, WKST, COUNT e UNTIL",
+    ),
+    ("be of at most 60 occurrences", "de no máximo 60 ocorrências"),
+    ("be of at least one occurrence", "de pelo menos uma ocorrência"),
+    ("be the first occurrence of rrule", "a primeira ocorrência de rrule"),
     ("be 1 to 255 visible ASCII characters", "de 1 a 255 caracteres ASCII visíveis"),
 ];
 
@@ -174,6 +194,7 @@ mod tests {
     use domain::money::Money;
     use domain::position::Position;
     use domain::provider::{Point, Specializations};
+    use domain::recurrence::InvalidRecurrence;
     use domain::text::{
         Color, EmailAddress, Instagram, NewSlug, Note, PersonName, Phone, Plan, Slug, Website,
     };
@@ -222,6 +243,13 @@ mod tests {
                 .unwrap_err()
                 .to_string(),
             "services must be all of the shop's, each once".to_owned(),
+            InvalidRecurrence::Form.to_string(),
+            InvalidRecurrence::Unsupported.to_string(),
+            InvalidRecurrence::Unbounded.to_string(),
+            InvalidRecurrence::TooMany.to_string(),
+            InvalidRecurrence::Empty.to_string(),
+            InvalidRecurrence::TooFar.to_string(),
+            InvalidRecurrence::Start.to_string(),
             "Mars/Base".parse::<Zone>().unwrap_err().to_string(),
             "25:00".parse::<MinuteOfDay>().unwrap_err().to_string(),
             "x".parse::<AccountId>().unwrap_err().to_string(),

@@ -104,17 +104,20 @@ pub enum Rule {
     Refresh,
     /// Booking for somebody without an account.
     GuestBooking,
+    /// Booking a series.
+    Series,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::General,
         Self::SignIn,
         Self::Registration,
         Self::PasswordReset,
         Self::Refresh,
         Self::GuestBooking,
+        Self::Series,
     ];
 
     /// Its name for an address, as in the `RateLimit` headers.
@@ -126,6 +129,7 @@ impl Rule {
             Self::PasswordReset => "password-reset",
             Self::Refresh => "refresh",
             Self::GuestBooking => "guest-booking",
+            Self::Series => "series",
         }
     }
 
@@ -138,6 +142,7 @@ impl Rule {
             Self::PasswordReset => "password-reset-account",
             Self::Refresh => "refresh-account",
             Self::GuestBooking => "guest-booking-account",
+            Self::Series => "series-account",
         }
     }
 }
@@ -200,6 +205,8 @@ pub struct Quotas {
     pub refresh: Quota,
     /// Bookings for people without an account: of an address, where nobody is signed in; and for an email address.
     pub guest_booking: Quota,
+    /// Series that an account books.
+    pub series: Quota,
 }
 
 impl Quotas {
@@ -212,6 +219,7 @@ impl Quotas {
         password_reset: Quota::per_hour(3),
         refresh: Quota::per_minute(60),
         guest_booking: Quota::per_hour(10),
+        series: Quota::per_hour(20),
     };
 }
 
@@ -307,6 +315,7 @@ impl Limits {
             Rule::PasswordReset => self.quotas.password_reset,
             Rule::Refresh => self.quotas.refresh,
             Rule::GuestBooking => self.quotas.guest_booking,
+            Rule::Series => self.quotas.series,
         }
     }
 

@@ -20,13 +20,14 @@ use axum::response::{IntoResponse, Response};
 use domain::aggregate::Version;
 use domain::command::ClaimKind;
 use domain::locale::Locale;
+use domain::series::RefusedOccurrence;
 use domain::{Instant, Refusal};
 use http::header::{
     CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
@@ -180,6 +181,14 @@ kinds! {
     HoldMismatch = "hold-mismatch", CONFLICT,
         "Reserva temporária de outro horário" / "The hold is for another slot",
         "A reserva temporária informada é de outro horário." / "The hold you named is for another slot.";
+    /// Somebody would wait for what is free.
+    NothingToWaitFor = "nothing-to-wait-for", CONFLICT,
+        "Há horários livres" / "There is nothing to wait for",
+        "Há horários livres nesse período; veja as alternativas." / "Something is free in that time; see the alternatives.";
+    /// A series cannot be had whole, or not at all.
+    SeriesNotBookable = "series-not-bookable", CONFLICT,
+        "A série não está disponível" / "The series cannot be booked",
+        "Nem todas as datas podem ser reservadas; veja quais, por quê e as alternativas." / "Not all of it can be booked; see which, why, and the alternatives.";
     /// The time to cancel or reschedule has passed (K19).
     TooLate = "too-late", CONFLICT,
         "Tarde demais" / "Too late",
@@ -569,6 +578,20 @@ impl From<Refusal> for Problem {
                 Self::from(Kind::DayFull).with_alternatives(alternatives).with("limit", limit)
             }
             Refusal::HoldMismatch => Kind::HoldMismatch.into(),
+            Refusal::SeriesNotBookable { refused } => {
+                Self::from(Kind::SeriesNotBookable).with("occurrences", occurrences(refused))
+            }
+            Refusal::NothingToWaitFor { alternatives } => {
+                Self::from(Kind::NothingToWaitFor).with_alternatives(alternatives)
+            }
+            Refusal::WaitingTime { days: _ } => Self::field(
+                Kind::InvalidInput,
+                "/to",
+                "must be after from, in the future, and at most 14 days later",
+            ),
+            Refusal::InvalidRecurrence(invalid) => {
+                Self::field(Kind::InvalidInput, invalid.field(), &invalid.to_string())
+            }
             Refusal::SlotInPast => Kind::SlotInPast.into(),
             Refusal::NoticeTooShort { notice_minutes } => Self::from(Kind::NoticeTooShort)
                 .with_detail(Text::new(
@@ -618,6 +641,21 @@ impl From<Refusal> for Problem {
     }
 }
 
+/// Which occurrences of a series cannot be booked, as members of its problem.
+fn occurrences(refused: Vec<RefusedOccurrence>) -> Vec<Value> {
+    let member = |occurrence: RefusedOccurrence| {
+        let RefusedOccurrence { number, local, start, why, alternatives } = occurrence;
+        json!({
+            "number": number,
+            "start": start.map(rfc3339),
+            "local_start": local.format("%Y-%m-%dT%H:%M:%S").to_string(),
+            "reason": why.as_str(),
+            "alternatives": alternatives.into_iter().map(rfc3339).collect::<Vec<_>>(),
+        })
+    };
+    refused.into_iter().map(member).collect()
+}
+
 fn rfc3339(at: Instant) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
@@ -631,6 +669,8 @@ fn no_such(what: &'static str) -> Text {
         "appointment" => "Este agendamento não existe.",
         "hold" => "Esta reserva temporária não existe.",
         "time off" => "Esta ausência não existe.",
+        "series" => "Esta série não existe.",
+        "place in line" => "Este lugar na fila não existe.",
         "session" => "Esta sessão não existe.",
         "notification" => "Esta notificação não existe.",
         _ => {
@@ -652,6 +692,8 @@ fn plural_pt(what: &str) -> &str {
         "changes of notes" => "alterações das anotações",
         "former slugs" => "endereços antigos",
         "moves" => "remarcações",
+        "people in line" => "pessoas na fila",
+        "places in line" => "lugares na fila",
         other => other,
     }
 }
@@ -685,7 +727,7 @@ pub struct ProblemDocument {
     /// The fields that are wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<InvalidField>,
-    /// With `slot-taken`, `slot-held`, `group-full` and `day-full`: the nearest free starts.
+    /// With `slot-taken`, `slot-held`, `group-full`, `day-full` and `nothing-to-wait-for`: the nearest free starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     alternatives: Option<Vec<String>>,
     /// Members of single kinds.

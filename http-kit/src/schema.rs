@@ -97,6 +97,9 @@ pub struct Policy {
     /// How long a slot is held while somebody checks out; 10 unless given.
     #[schema(minimum = 1, maximum = 60, required = false)]
     hold_minutes: Option<u32>,
+    /// How long who waits is offered a slot that was given back; 30 minutes unless given.
+    #[schema(minimum = 1, maximum = 1440)]
+    waitlist_offer_minutes: Option<u32>,
 }
 
 /// A calendar of holidays.

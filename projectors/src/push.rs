@@ -30,7 +30,7 @@ pub fn notification_hints(events: &[&Recorded]) -> Vec<Hint> {
     events
         .iter()
         .flat_map(|event| {
-            recipients(&event.event)
+            recipients(event)
                 .into_iter()
                 .map(|account| Hint { topic: Topic::Notifications { account }, at: event.at })
         })
@@ -53,7 +53,9 @@ pub fn availability_hints(events: &[&Recorded]) -> Vec<Hint> {
         | Event::NotificationFeed(_)
         | Event::Session(_)
         | Event::Category(_)
-        | Event::Hold(_) => None,
+        | Event::Hold(_)
+        | Event::Series(_)
+        | Event::Waitlist(_) => None,
     };
     events.iter().filter_map(|event| Some(Hint { topic: topic(event)?, at: event.at })).collect()
 }
@@ -83,7 +85,7 @@ impl Projector for NotificationPush {
     }
 
     fn document(&self, event: &Recorded) -> Option<String> {
-        (!recipients(&event.event).is_empty()).then(|| event.at.to_string())
+        (!recipients(event).is_empty()).then(|| event.at.to_string())
     }
 
     fn parks(&self) -> bool {

@@ -108,7 +108,9 @@ fn revoked(event: &Event) -> Option<Revoked> {
         | Event::Hold(_)
         | Event::Appointment(_)
         | Event::NotificationFeed(_)
-        | Event::Category(_) => None,
+        | Event::Category(_)
+        | Event::Series(_)
+        | Event::Waitlist(_) => None,
     }
 }
 

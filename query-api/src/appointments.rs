@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::Instant;
 use domain::appointment::{Side, Status};
-use domain::ids::{AccountId, AppointmentId, ProviderId, ServiceId};
+use domain::ids::{AccountId, AppointmentId, ProviderId, SeriesId, ServiceId};
 use domain::position::PositionToken;
 use http_kit::auth::SignedIn;
 use http_kit::extract::{Date, Json, Path, Query, Timestamp};
@@ -68,6 +68,11 @@ pub struct AppointmentBody {
     client_notes: Option<String>,
     /// What the asking side noted for itself; the other side never sees it.
     own_notes: Option<String>,
+    /// The series it is one of.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    series_id: Option<SeriesId>,
+    /// Which of its rule, from 1.
+    series_number: Option<u16>,
     /// When it was booked.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     created_at: Instant,
@@ -109,6 +114,8 @@ impl From<AppointmentRow> for AppointmentBody {
             client_phone: contact.and_then(|contact| contact.phone).map(Into::into),
             client_notes: row.client_notes.map(Into::into),
             own_notes: None,
+            series_id: row.series.map(|part| part.series),
+            series_number: row.series.map(|part| part.number),
             created_at: row.stamp.created_at,
             updated_at: row.stamp.updated_at,
         }

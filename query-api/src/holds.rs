@@ -68,7 +68,7 @@ pub async fn hold(
     let loaded = state.log.load_at_least::<Hold>(id, at_least).await;
     let loaded = loaded.map_err(|error| Problem::unavailable(&error))?;
     let Placed { held, ended } = *loaded.state.of(holder)?;
-    let Held { provider, holder: _, measure, slot, zone, expires_at } = held;
+    let Held { provider, holder: _, measure, slot, zone, expires_at, wait: _ } = held;
     let status = match ended {
         Some(Ended::Used) => "used",
         Some(Ended::Released) => "released",

@@ -45,9 +45,11 @@ pub mod notifications;
 pub mod provider_page;
 pub mod providers;
 mod rules;
+pub mod series;
 pub mod services;
 pub mod sessions;
 pub mod slots;
+pub mod waitlist;
 pub mod ws;
 
 /// The projector that feeds the notification feed; what it has parked is never caught up with.
@@ -162,6 +164,9 @@ fn routes() -> OpenApiRouter<QueryState> {
         .routes(routes!(appointments::own_appointments))
         .routes(routes!(appointments::guest_appointment))
         .routes(routes!(appointments::provider_day))
+        .routes(routes!(series::series))
+        .routes(routes!(waitlist::own_waits))
+        .routes(routes!(waitlist::length))
         .routes(routes!(calendar::calendar))
         .routes(routes!(history::history))
         .routes(routes!(audit::audit_trail))

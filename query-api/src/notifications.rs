@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use domain::Instant;
-use domain::ids::{AppointmentId, ProviderId};
+use domain::ids::{AppointmentId, HoldId, ProviderId};
 use domain::position::Position;
 use http_kit::Problem;
 use http_kit::auth::SignedIn;
@@ -25,9 +25,12 @@ pub struct NotificationBody {
     /// What it is about.
     #[schema(value_type = String, example = "new_booking")]
     kind: NotificationKind,
-    /// Which appointment.
-    #[schema(value_type = uuid::Uuid)]
-    appointment_id: AppointmentId,
+    /// Which appointment; `null` for an offer.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    appointment_id: Option<AppointmentId>,
+    /// Of a `waitlist_offer`: the hold to book with.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    hold_id: Option<HoldId>,
     /// With which provider.
     #[schema(value_type = uuid::Uuid)]
     provider_id: ProviderId,
@@ -58,6 +61,7 @@ impl From<&Notification> for NotificationBody {
             id: content.at,
             kind: content.kind,
             appointment_id: content.appointment,
+            hold_id: content.hold,
             provider_id: content.provider,
             other_party: content.other_name.as_ref().map(|name| name.as_str().to_owned()),
             service_name: content.service_name.as_ref().map(ToString::to_string),

@@ -6,15 +6,17 @@
 //! | a category that is not active | administrators; to others it does not exist |
 //! | a service that is not offered at present | its provider; to others it does not exist |
 //! | a photo | whoever knows its id |
-//! | `Me`, own account and its export, own sessions, own appointments, own shop and dashboard, own services, own notifications | whoever is signed in, their own |
+//! | `Me`, own account and its export, own sessions, own appointments, own shop and dashboard, own services, own notifications, own places in line | whoever is signed in, their own |
 //! | somebody's account | its owner, and administrators; others are refused without a look |
 //! | how far somebody's erasure is | administrators |
 //! | one appointment, now or as of a point | its client and its provider, each with their own notes; to others it does not exist |
+//! | a series | its client and its provider; to others it does not exist |
 //! | a guest's appointment | whoever has the link that was mailed to them |
 //! | an appointment's history | its client, its provider, auditors; to others it does not exist |
 //! | the audit trail | auditors |
 //! | a hold | its holder; to others it does not exist |
 //! | a provider's time off, the appointments its hours no longer have | the provider |
+//! | how long a provider's line is | the provider; others are told that it is not theirs |
 //! | a provider's appointments of a day, now or as of a point, and calendar | the provider; others are told that it is not theirs |
 
 use domain::Instant;
@@ -22,6 +24,7 @@ use domain::actor::{Actor, Role};
 use domain::appointment::{Booking, Client, Side, guest_link_ends};
 use domain::ids::{AccountId, GuestId};
 use domain::provider::Shop;
+use domain::series::Placed;
 use http_kit::auth::MaybeSignedIn;
 use http_kit::{Kind, Problem};
 use read_models::appointments::AppointmentRow;
@@ -75,6 +78,12 @@ pub(crate) fn side_of(account: AccountId, row: &AppointmentRow) -> Option<Side> 
 pub(crate) fn appointment(actor: &Actor, row: &AppointmentRow) -> Result<AccountId, Problem> {
     let account = own(actor)?;
     if side_of(account, row).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
+}
+
+/// A series; says who of its parties the reader is.
+pub(crate) fn series(actor: &Actor, placed: &Placed) -> Result<AccountId, Problem> {
+    let account = own(actor)?;
+    if placed.side_of(account).is_some() { Ok(account) } else { Err(Kind::NotFound.into()) }
 }
 
 /// One appointment as of a point. Its parties are those of the present: they never change.

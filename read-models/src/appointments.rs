@@ -8,9 +8,12 @@ use chrono::NaiveDateTime;
 use domain::Instant;
 use domain::appointment::{AppointmentEvent, Client, Contact, Status};
 use domain::hours::Zone;
-use domain::ids::{AccountId, AppointmentId, GuestId, Id, ProviderId, ServiceId, SubjectId};
+use domain::ids::{
+    AccountId, AppointmentId, GuestId, Id, ProviderId, SeriesId, ServiceId, SubjectId,
+};
 use domain::money::Money;
 use domain::personal::Personal;
+use domain::series::SeriesPart;
 use domain::slots::Span;
 use domain::text::{EmailAddress, Note, PersonName, Phone, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -34,7 +37,8 @@ macro_rules! select {
             "SELECT id, partition, position, version, provider_id, provider_account_id, client_id, \
              service_id, service_name, starts_at, ends_at, zone, status, price_minor, \
              price_currency, contact_name, contact_email, contact_phone, client_notes, \
-             status_reason, reason_by, guest_id, answer_by, created_at, updated_at FROM appointments ",
+             status_reason, reason_by, guest_id, answer_by, series_id, series_number, created_at, \
+             updated_at FROM appointments ",
             $($rest),+
         )
     };
@@ -82,6 +86,9 @@ pub struct AppointmentRow {
     /// When it expires unanswered while it is pending; `None` is at its start.
     #[serde(default)]
     pub answer_by: Option<Instant>,
+    /// The series it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesPart>,
     /// The events behind it.
     pub stamp: RowStamp,
 }
@@ -139,6 +146,7 @@ impl From<&AppointmentEvent> for AppointmentChange {
                     contact: terms.contact.known().cloned(),
                     client_notes: terms.client_notes.as_ref().and_then(Personal::known).cloned(),
                     answer_by: *answer_by,
+                    series: terms.series,
                 }))
             }
             AppointmentEvent::AppointmentConfirmed { parties: _, slot: _ } => {
@@ -147,9 +155,13 @@ impl From<&AppointmentEvent> for AppointmentChange {
             AppointmentEvent::AppointmentDeclined { parties: _, slot: _, reason } => {
                 Self::status(Status::Declined, reason.as_ref())
             }
-            AppointmentEvent::AppointmentCancelled { parties: _, slot: _, by: _, reason } => {
-                Self::status(Status::Cancelled, reason.as_ref())
-            }
+            AppointmentEvent::AppointmentCancelled {
+                parties: _,
+                slot: _,
+                by: _,
+                reason,
+                with_series: _,
+            } => Self::status(Status::Cancelled, reason.as_ref()),
             AppointmentEvent::AppointmentRescheduled {
                 parties: _,
                 from: _,
@@ -214,6 +226,8 @@ pub struct NewAppointment {
     pub client_notes: Option<Note>,
     /// When it expires unanswered, if before it starts.
     pub answer_by: Option<Instant>,
+    /// The series it is one of.
+    pub series: Option<SeriesPart>,
 }
 
 impl NewAppointment {
@@ -231,6 +245,7 @@ impl NewAppointment {
             contact,
             client_notes,
             answer_by,
+            series,
         } = self;
         AppointmentRow {
             id,
@@ -248,6 +263,7 @@ impl NewAppointment {
             status_reason: None,
             reason_by: None,
             answer_by,
+            series,
             stamp,
         }
     }
@@ -345,13 +361,13 @@ impl Table for Appointments {
                  provider_account_id, client_id, service_id, service_name, starts_at, ends_at, zone,
                  local_start, status, price_minor, price_currency, contact_name, contact_email,
                  contact_phone, client_notes, status_reason, created_at, updated_at, reason_by,
-                 guest_id, answer_by)
+                 guest_id, answer_by, series_id, series_number)
              SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[],
                  $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::timestamptz[],
                  $11::timestamptz[], $12::text[], $13::timestamp[], $14::text[], $15::bigint[],
                  $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
                  $22::timestamptz[], $23::timestamptz[], $24::uuid[], $25::uuid[],
-                 $26::timestamptz[])
+                 $26::timestamptz[], $27::uuid[], $28::smallint[])
              ON CONFLICT (id) DO UPDATE SET
                  partition = excluded.partition, position = excluded.position,
                  version = excluded.version, provider_id = excluded.provider_id,
@@ -365,7 +381,8 @@ impl Table for Appointments {
                  contact_phone = excluded.contact_phone, client_notes = excluded.client_notes,
                  status_reason = excluded.status_reason, created_at = excluded.created_at,
                  updated_at = excluded.updated_at, reason_by = excluded.reason_by,
-                 guest_id = excluded.guest_id, answer_by = excluded.answer_by
+                 guest_id = excluded.guest_id, answer_by = excluded.answer_by,
+                 series_id = excluded.series_id, series_number = excluded.series_number
              WHERE t.position < excluded.position",
         )
         .bind(ids(|row| row.id.uuid()))
@@ -398,6 +415,12 @@ impl Table for Appointments {
         .bind(rows.iter().map(|row| row.reason_by.map(SubjectId::uuid)).collect::<Vec<_>>())
         .bind(client(|client| client.guest().map(GuestId::uuid)))
         .bind(rows.iter().map(|row| row.answer_by).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.series.map(|part| part.series.uuid())).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|row| row.series.and_then(|part| i16::try_from(part.number).ok()))
+                .collect::<Vec<_>>(),
+        )
         .execute(connection)
         .await
         .map_err(database(TABLE))?;
@@ -513,6 +536,15 @@ pub async fn intersecting(
     .bind(texts(statuses))
     .fetch_all(pool)
     .await;
+    read(rows.map_err(database(TABLE))?)
+}
+
+/// The appointments of a series, by number: at most 60.
+pub async fn of_series(pool: &PgPool, series: SeriesId) -> Result<Vec<AppointmentRow>, TableError> {
+    let rows = sqlx::query_as(select!("WHERE series_id = $1 ORDER BY series_number, id LIMIT 60"))
+        .bind(series.uuid())
+        .fetch_all(pool)
+        .await;
     read(rows.map_err(database(TABLE))?)
 }
 
@@ -767,6 +799,8 @@ pub(crate) struct Raw {
     reason_by: Option<Uuid>,
     guest_id: Option<Uuid>,
     answer_by: Option<Instant>,
+    series_id: Option<Uuid>,
+    series_number: Option<i16>,
     #[sqlx(flatten)]
     stamp: RawStamp,
 }
@@ -799,6 +833,8 @@ impl TryFrom<Raw> for AppointmentRow {
             reason_by,
             guest_id,
             answer_by,
+            series_id,
+            series_number,
             stamp,
         } = raw;
         let columns = Columns(TABLE);
@@ -806,6 +842,13 @@ impl TryFrom<Raw> for AppointmentRow {
             (Some(account), _) => Client::Account(columns.id("client_id", account)?),
             (None, Some(guest)) => Client::Guest { guest: columns.id("guest_id", guest)? },
             (None, None) => return Err(columns.corrupt("client_id")),
+        };
+        let series = match series_id.zip(series_number) {
+            Some((series, number)) => Some(SeriesPart {
+                series: columns.id("series_id", series)?,
+                number: columns.number("series_number", number)?,
+            }),
+            None => None,
         };
         let name: Option<PersonName> = columns.optional("contact_name", contact_name)?;
         let email: Option<EmailAddress> = columns.optional("contact_email", contact_email)?;
@@ -826,6 +869,7 @@ impl TryFrom<Raw> for AppointmentRow {
             status_reason: columns.optional("status_reason", status_reason)?,
             reason_by: reason_by.map(|id| columns.id("reason_by", id)).transpose()?,
             answer_by,
+            series,
             stamp: columns.stamp(stamp)?,
         })
     }

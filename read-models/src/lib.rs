@@ -28,6 +28,7 @@ pub mod providers;
 pub mod services;
 pub mod sessions;
 pub mod table;
+pub mod waits;
 
 #[cfg(test)]
 mod catalogue_tests;

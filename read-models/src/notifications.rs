@@ -22,7 +22,7 @@ use std::fmt;
 use async_trait::async_trait;
 use domain::Instant;
 use domain::hours::Zone;
-use domain::ids::{AccountId, AppointmentId, ProviderId, SubjectId};
+use domain::ids::{AccountId, AppointmentId, HoldId, ProviderId, SubjectId};
 use domain::position::{Partition, Position, PositionToken};
 use domain::text::{BusinessName, PersonName, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -52,11 +52,19 @@ pub enum NotificationKind {
     BookingCompleted,
     /// To the client: the provider says that they did not come.
     BookingMissed,
+    /// To the provider: somebody booked a series; the appointment is its first.
+    NewSeries,
+    /// To the client: all of their series is confirmed.
+    SeriesConfirmed,
+    /// To the other side: what was to come of a series was called off; the appointment is the next that will not be.
+    SeriesCancelled,
+    /// To who waits: a slot is held for them, for some time.
+    WaitlistOffer,
 }
 
 impl NotificationKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::NewBooking,
         Self::BookingConfirmed,
         Self::BookingDeclined,
@@ -65,6 +73,10 @@ impl NotificationKind {
         Self::BookingExpired,
         Self::BookingCompleted,
         Self::BookingMissed,
+        Self::NewSeries,
+        Self::SeriesConfirmed,
+        Self::SeriesCancelled,
+        Self::WaitlistOffer,
     ];
 
     /// As stored and in JSON.
@@ -78,6 +90,10 @@ impl NotificationKind {
             Self::BookingExpired => "booking_expired",
             Self::BookingCompleted => "booking_completed",
             Self::BookingMissed => "booking_missed",
+            Self::NewSeries => "new_series",
+            Self::SeriesConfirmed => "series_confirmed",
+            Self::SeriesCancelled => "series_cancelled",
+            Self::WaitlistOffer => "waitlist_offer",
         }
     }
 
@@ -130,8 +146,10 @@ pub struct NewNotification {
     pub recorded_at: Instant,
     /// What it says.
     pub kind: NotificationKind,
-    /// About which appointment.
-    pub appointment: AppointmentId,
+    /// About which appointment; `None` for an offer, which is none yet.
+    pub appointment: Option<AppointmentId>,
+    /// Of an offer, the hold that keeps the slot.
+    pub hold: Option<HoldId>,
     /// At which provider.
     pub provider: ProviderId,
     /// The other side of the appointment: an account or a guest.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Datelike as _;
 use domain::Instant;
-use domain::ids::{AccountId, AppointmentId, CategoryId, ProviderId, SessionId};
+use domain::ids::{AccountId, AppointmentId, CategoryId, ProviderId, SessionId, WaitId};
 use domain::position::Partition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -109,6 +109,7 @@ impl SortKey for AppointmentId {}
 impl SortKey for AccountId {}
 impl SortKey for SessionId {}
 impl SortKey for CategoryId {}
+impl SortKey for WaitId {}
 
 impl SortKey for String {
     /// Names have no control characters, and Postgres has no text with U+0000.

@@ -131,5 +131,6 @@ pub(crate) fn appointment(start: &str) -> NewAppointment {
         }),
         client_notes: Some("two\nlines".parse().expect("a note")),
         answer_by: None,
+        series: None,
     }
 }

@@ -9,10 +9,11 @@ use crate::aggregate::StreamId;
 use crate::command::{ClaimKind, Command, Stop, Target, View};
 use crate::hold::{self, HoldCommand};
 use crate::hours::Confirmation;
-use crate::ids::{AgendaId, AppointmentId, GuestId, HoldId, Id, ProviderId, ServiceId};
+use crate::ids::{AccountId, AgendaId, AppointmentId, GuestId, HoldId, Id, ProviderId, ServiceId};
 use crate::locale::Locale;
 use crate::personal::Personal;
 use crate::provider::{Provider, Service};
+use crate::series::SeriesPart;
 use crate::taking::Wanted;
 use crate::text::Note;
 use crate::{Instant, Refusal};
@@ -41,7 +42,7 @@ impl BookAppointment {
     /// Takes the slot and books it for somebody.
     fn place(&self, view: &View<'_>, whom: Whom) -> Result<AppointmentStands, Stop> {
         let provider = view.load::<Provider>(self.provider)?;
-        let shop = provider.open()?;
+        provider.open()?;
         let service = wanted_service(provider, self.service)?;
         let measure = service.measure();
         let slot = provider.schedule.bookable(&measure, self.start, view.now())?;
@@ -71,22 +72,8 @@ impl BookAppointment {
             let done = days.into_iter().collect();
             hold::end(view, hold, HoldCommand::Use(appointment), &done)?;
         }
-        let Whom { client, contact, guest_locale, by } = whom;
-        let subject = client.subject();
-        let price = provider.price_of(service);
-        let service_name = service.name.known().ok_or(Refusal::NotFound("provider"))?;
-        let terms = Box::new(Terms {
-            provider: self.provider,
-            provider_account: shop.account,
-            client,
-            guest_locale,
-            contact: Personal::of(subject, contact),
-            measure,
-            service_name: Personal::of(shop.account, service_name.clone()),
-            zone: provider.schedule.zone,
-            price,
-            client_notes: self.notes.clone().map(|notes| Personal::of(subject, notes)),
-        });
+        let by = whom.by;
+        let terms = agreed(self.provider, provider, service, whom, self.notes.clone(), None)?;
         let policy = &provider.schedule.policy;
         // Whoever books in their own shop has agreed.
         let confirmation = match by {
@@ -102,21 +89,72 @@ impl BookAppointment {
             appointment,
             provider: self.provider,
             service: service.id,
-            service_name: Some(service_name.clone()),
+            service_name: service.name.known().cloned(),
             slot,
             zone: provider.schedule.zone,
-            price,
+            price: provider.price_of(service),
             status: first_status(confirmation),
         })
     }
 }
 
 /// For whom a slot is booked, and by whom.
-struct Whom {
+pub(crate) struct Whom {
     client: Client,
     contact: Contact,
     guest_locale: Option<Locale>,
     by: Side,
+}
+
+impl Whom {
+    /// For the client themselves, who may book.
+    pub(crate) fn account(view: &View<'_>, client: AccountId) -> Result<Self, Stop> {
+        let profile = view.consult::<Account>(client)?.may_act()?;
+        let contact = Contact {
+            name: profile.name.known().ok_or(Refusal::NotFound("account"))?.clone(),
+            email: profile.email.known().ok_or(Refusal::NotFound("account"))?.clone(),
+            phone: profile.phone.as_ref().and_then(Personal::known).cloned(),
+        };
+        Ok(Self { client: client.into(), contact, guest_locale: None, by: Side::Client })
+    }
+}
+
+/// What is agreed when somebody books a service.
+pub(crate) fn agreed(
+    id: ProviderId,
+    provider: &Provider,
+    service: &Service,
+    whom: Whom,
+    notes: Option<Note>,
+    series: Option<SeriesPart>,
+) -> Result<Box<Terms>, Refusal> {
+    let Whom { client, contact, guest_locale, by: _ } = whom;
+    let (shop, subject) = (provider.open()?, client.subject());
+    let service_name = service.name.known().ok_or(Refusal::NotFound("provider"))?;
+    Ok(Box::new(Terms {
+        provider: id,
+        provider_account: shop.account,
+        client,
+        guest_locale,
+        contact: Personal::of(subject, contact),
+        measure: service.measure(),
+        service_name: Personal::of(shop.account, service_name.clone()),
+        zone: provider.schedule.zone,
+        price: provider.price_of(service),
+        client_notes: notes.map(|notes| Personal::of(subject, notes)),
+        series,
+    }))
+}
+
+/// The actor, if they may book there for themselves: whoever is signed in with a confirmed address, but the provider's own
+/// owner.
+pub(crate) fn client_may_book(view: &View<'_>, provider: ProviderId) -> Result<AccountId, Stop> {
+    let client = signed_in(view.actor())?;
+    view.consult::<Account>(client)?.may_act()?;
+    if view.load::<Provider>(provider)?.open()?.account == client {
+        return Err(Refusal::OwnAppointment.into());
+    }
+    Ok(client)
 }
 
 impl Command for BookAppointment {
@@ -135,26 +173,12 @@ impl Command for BookAppointment {
         vec![StreamId::of::<Provider>(self.provider), self.meets_at()]
     }
 
-    /// Whoever is signed in with a confirmed address, but the provider's own owner.
     fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        let client = signed_in(view.actor())?;
-        view.consult::<Account>(client)?.may_act()?;
-        if view.load::<Provider>(self.provider)?.open()?.account == client {
-            return Err(Refusal::OwnAppointment.into());
-        }
-        Ok(())
+        client_may_book(view, self.provider).map(drop)
     }
 
     fn decide(&self, view: &View<'_>) -> Result<AppointmentStands, Stop> {
-        let client = signed_in(view.actor())?;
-        let profile = view.consult::<Account>(client)?.may_act()?;
-        let contact = Contact {
-            name: profile.name.known().ok_or(Refusal::NotFound("account"))?.clone(),
-            email: profile.email.known().ok_or(Refusal::NotFound("account"))?.clone(),
-            phone: profile.phone.as_ref().and_then(Personal::known).cloned(),
-        };
-        let client = client.into();
-        self.place(view, Whom { client, contact, guest_locale: None, by: Side::Client })
+        self.place(view, Whom::account(view, signed_in(view.actor())?)?)
     }
 }
 

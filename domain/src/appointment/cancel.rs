@@ -41,7 +41,7 @@ impl Command for CancelAppointment {
         }
         let author = booking.terms.author(by);
         let reason = self.reason.clone().map(|reason| Personal::of(author, reason));
-        let command = AppointmentCommand::Cancel { by, reason };
+        let command = AppointmentCommand::Cancel { by, reason, with_series: false };
         end(view, self.appointment, booking, command, Status::Cancelled)
     }
 }

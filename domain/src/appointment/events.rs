@@ -55,6 +55,9 @@ pub enum AppointmentEvent {
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Personal<Note>>,
+        /// Whether all that was to come of its series was called off with it: that is told once, by the series.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        with_series: bool,
     },
     /// It was moved.
     AppointmentRescheduled {

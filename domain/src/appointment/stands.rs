@@ -65,7 +65,7 @@ pub(super) fn providers_side<'a>(
 }
 
 /// Until when the client may change it; the provider may until the end of time.
-pub(super) fn in_window(
+pub(crate) fn in_window(
     provider: &Provider,
     booking: &Booking,
     by: Side,
@@ -80,7 +80,7 @@ pub(super) fn in_window(
 }
 
 /// When a booking made now expires if the provider does not answer; `None` is at its start.
-pub(super) fn answer_by(policy: &Policy, start: Instant, now: Instant) -> Option<Instant> {
+pub(crate) fn answer_by(policy: &Policy, start: Instant, now: Instant) -> Option<Instant> {
     let minutes = policy.answer_within_minutes?;
     Some(shifted(now, TimeDelta::minutes(minutes.into()))).filter(|by| *by < start)
 }
@@ -139,6 +139,7 @@ pub(super) fn stands(appointment: AppointmentId, booking: &Booking) -> Appointme
         zone,
         price,
         client_notes: _,
+        series: _,
     } = &booking.terms;
     AppointmentStands {
         appointment,

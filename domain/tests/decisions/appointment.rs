@@ -533,7 +533,9 @@ fn declining_frees_the_slot_and_is_for_pending_appointments_only() {
         | Event::NotificationFeed(_)
         | Event::Session(_)
         | Event::Category(_)
-        | Event::Hold(_) => None,
+        | Event::Hold(_)
+        | Event::Series(_)
+        | Event::Waitlist(_) => None,
     });
     assert_eq!(reason.unwrap().subject(), shop.owner.account().unwrap().into());
     assert!(world.run(&shop.owner, &decline).unwrap().events.is_empty());

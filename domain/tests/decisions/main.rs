@@ -17,6 +17,8 @@ mod never_overlaps;
 mod notification_feed;
 mod provider;
 mod rescheduling;
+mod series;
 mod session;
 mod stored;
+mod waitlist;
 mod world;

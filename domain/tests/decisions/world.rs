@@ -25,7 +25,9 @@ use domain::ids::{
 use domain::locale::Locale;
 use domain::notification_feed::NotificationFeed;
 use domain::provider::{Offer, OpenProvider, Provider};
+use domain::series::Series;
 use domain::session::Session;
+use domain::waitlist::Waitlist;
 use domain::{Instant, Refusal};
 use uuid::Uuid;
 
@@ -241,6 +243,8 @@ impl World {
             StreamKind::Session => Loaded::new(version, self.get::<Session>(stream.id)),
             StreamKind::Category => Loaded::new(version, self.get::<Category>(stream.id)),
             StreamKind::Hold => Loaded::new(version, self.get::<Hold>(stream.id)),
+            StreamKind::Series => Loaded::new(version, self.get::<Series>(stream.id)),
+            StreamKind::Waitlist => Loaded::new(version, self.get::<Waitlist>(stream.id)),
         }
     }
 
@@ -394,4 +398,4 @@ macro_rules! folded {
     )*};
 }
 
-folded!(Account Provider Agenda Appointment NotificationFeed Session Category Hold);
+folded!(Account Provider Agenda Appointment NotificationFeed Session Category Hold Series Waitlist);

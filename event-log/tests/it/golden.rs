@@ -25,10 +25,12 @@ use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
 use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
+use domain::series::{BookedOccurrence, Mode, Placed, SeriesEvent};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
 use domain::time_off::TimeOff;
+use domain::waitlist::{Ending, Offer as WaitOffer, Wait, WaitlistEvent};
 use event_log::Upcasters;
 use serde_json::Value;
 
@@ -260,6 +262,7 @@ fn held() -> Held {
         slot: span(),
         zone: Zone::SAO_PAULO,
         expires_at: span().start,
+        wait: None,
     }
 }
 
@@ -284,7 +287,17 @@ fn terms() -> Box<Terms> {
         zone: Zone::SAO_PAULO,
         price: price(),
         client_notes: Some(Personal::of(account(), "Curto\tatrás".parse().unwrap())),
+        series: None,
     })
+}
+
+fn occurrence() -> BookedOccurrence {
+    BookedOccurrence { number: 1, appointment: appointment(), slot: span() }
+}
+
+fn wait() -> Wait {
+    let (account, service) = (account(), service_id());
+    Wait { id: mint().id(slot(), 0), account, service, from: span().start, to: span().end }
 }
 
 fn parties() -> Parties {
@@ -462,6 +475,7 @@ fn one_of_each() -> Vec<Event> {
             slot,
             by: Side::Client,
             reason: reason(),
+            with_series: false,
         }
         .into(),
         AppointmentEvent::AppointmentRescheduled {
@@ -494,6 +508,36 @@ fn one_of_each() -> Vec<Event> {
         }
         .into(),
         AppointmentEvent::GuestErased { parties: parties(), slot }.into(),
+        SeriesEvent::SeriesBooked {
+            series: Placed {
+                parties: parties(),
+                service: service_id(),
+                start: span().start,
+                rule: "FREQ=WEEKLY;COUNT=10".parse().unwrap(),
+                zone: Zone::SAO_PAULO,
+                mode: Mode::BestEffort,
+                status: Status::Pending,
+                booked: vec![occurrence()],
+            },
+        }
+        .into(),
+        SeriesEvent::SeriesCancelled {
+            parties: parties(),
+            by: Side::Provider,
+            cancelled: vec![occurrence()],
+        }
+        .into(),
+        WaitlistEvent::WaitlistJoined { provider: provider(), wait: wait() }.into(),
+        WaitlistEvent::SlotOffered {
+            provider: provider(),
+            provider_account: account(),
+            zone: Zone::SAO_PAULO,
+            wait: wait(),
+            offer: WaitOffer { hold: hold(), slot: span(), expires_at: span().start },
+        }
+        .into(),
+        WaitlistEvent::WaitEnded { provider: provider(), wait: wait(), ending: Ending::Lapsed }
+            .into(),
         NotificationFeedEvent::NotificationRead {
             account: account(),
             notification: "3:1042".parse().unwrap(),

@@ -20,6 +20,7 @@ use domain::actor::Actor;
 use domain::appointment::CancelAppointment;
 use domain::ids::AccountId;
 use domain::position::PositionToken;
+use domain::waitlist::LeaveWaitlist;
 use domain::{Instant, Refusal};
 use event_log::{EventLog, ExecuteError, Executor, LogError, Origin, checkpoints};
 use http_kit::files::photos::{self, PENDING};
@@ -29,6 +30,7 @@ use read_models::availability::{AvailabilityCache, CacheUnavailable};
 use read_models::erasures::{self, ErasureRow, Stage};
 use read_models::notifications::{FeedError, NotificationFeed};
 use read_models::table::TableError;
+use read_models::waits;
 use uuid::Uuid;
 
 use crate::mail::{MailError, Mailer};
@@ -70,6 +72,9 @@ pub enum EraseError {
     /// An appointment could not be called off.
     #[error("an appointment could not be called off")]
     Cancel(#[source] ExecuteError),
+    /// They could not be taken out of a line.
+    #[error("a place in line could not be given up")]
+    Leave(#[source] ExecuteError),
     /// A read table could not be used.
     #[error("a read table could not be purged")]
     Table(#[from] TableError),
@@ -124,6 +129,7 @@ impl Eraser {
                     {
                         return soon();
                     }
+                    self.leave_lines(log, account).await?;
                     let to = if row.stage == Stage::Begun { Stage::Told } else { Stage::Settled };
                     (to, Some(log.heads().await?))
                 }
@@ -197,6 +203,25 @@ impl Eraser {
             after = standing.last().copied();
             if after.is_none() {
                 return Ok(true);
+            }
+        }
+    }
+
+    /// Takes them out of every line they stand in.
+    async fn leave_lines(&self, log: &EventLog, account: AccountId) -> Result<(), EraseError> {
+        let mut after = None;
+        loop {
+            let open = waits::open_of(log.pool(), account, after, SLICE).await?;
+            for &(provider, wait) in &open {
+                let origin = Origin::of(ACTOR, Uuid::new_v4().simple().to_string());
+                match self.executor.execute(LeaveWaitlist { provider, wait }, origin).await {
+                    Ok(_) | Err(ExecuteError::Refused(_)) => {}
+                    Err(error) => return Err(EraseError::Leave(error)),
+                }
+            }
+            after = open.last().map(|(_, wait)| *wait);
+            if after.is_none() {
+                return Ok(());
             }
         }
     }

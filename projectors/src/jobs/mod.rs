@@ -14,9 +14,11 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 use domain::Instant;
-use domain::ids::{AccountId, AppointmentId, ChangeId, GuestId, HoldId, PhotoId, ResetId};
+use domain::ids::{
+    AccountId, AppointmentId, ChangeId, GuestId, HoldId, PhotoId, ProviderId, ResetId,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -29,6 +31,7 @@ pub mod guests;
 mod holds;
 mod housekeeping;
 pub mod photos;
+mod waitlist;
 pub mod worker;
 
 /// What there is to do. Ids only: everything else is looked up when it runs.
@@ -112,6 +115,13 @@ pub enum Task {
         hold: HoldId,
         /// When its time is over.
         due: Instant,
+    },
+    /// Offer what is free of a provider's day to who waits for it.
+    OfferFreedSlot {
+        /// Whose.
+        provider: ProviderId,
+        /// Which UTC day.
+        day: NaiveDate,
     },
 }
 
@@ -430,7 +440,8 @@ impl Task {
             | Self::DeletePhoto { .. }
             | Self::GuestMail { .. }
             | Self::PurgeGuest { .. }
-            | Self::PurgeAccount { .. } => None,
+            | Self::PurgeAccount { .. }
+            | Self::OfferFreedSlot { .. } => None,
         }
     }
 

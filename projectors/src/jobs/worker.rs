@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::erasure::{EraseError, Eraser, Outcome};
 use super::guests::{self, GuestLetter};
-use super::{TakenJob, Task, expiry, holds, housekeeping, photos};
+use super::{TakenJob, Task, expiry, holds, housekeeping, photos, waitlist};
 use crate::mail::templates::{Letter, Recipient};
 use crate::mail::{MailError, Mailer};
 
@@ -61,6 +61,8 @@ pub(super) enum TaskError {
     Erase(#[from] EraseError),
     #[error("the hold could not be expired")]
     Hold(#[source] event_log::ExecuteError),
+    #[error("nobody could be offered what was given back")]
+    Waitlist(#[source] event_log::ExecuteError),
     #[error("it took longer than {} s", TASK_TIMEOUT.as_secs())]
     TimedOut,
     #[error("it panicked")]
@@ -76,6 +78,7 @@ impl TaskError {
             | Self::Photo(_)
             | Self::Erase(_)
             | Self::Hold(_)
+            | Self::Waitlist(_)
             | Self::TimedOut
             | Self::Panicked => false,
         }
@@ -135,6 +138,9 @@ impl Worker {
             Task::PurgeAccount { account } => {
                 let stores = (&self.log, &*self.mailer, &self.files);
                 Ok(self.eraser.run(stores, account, job.id).await?)
+            }
+            Task::OfferFreedSlot { provider, day } => {
+                waitlist::offer(&self.eraser.executor, provider, day).await
             }
             Task::ExpireHold { hold, due } => {
                 holds::expire(&self.log, &self.eraser.executor, hold, due).await
@@ -211,7 +217,8 @@ impl Worker {
             | Task::GuestMail { .. }
             | Task::PurgeGuest { .. }
             | Task::PurgeAccount { .. }
-            | Task::ExpireHold { .. } => return Ok(None),
+            | Task::ExpireHold { .. }
+            | Task::OfferFreedSlot { .. } => return Ok(None),
         };
         Ok(to.map(|to| (letter, to, link)))
     }

@@ -9,6 +9,7 @@ mod erasures;
 mod guests;
 mod holds;
 mod photo_files;
+mod waitlist;
 
 use async_trait::async_trait;
 use domain::ids::{AccountId, AppointmentId, Id, RoutingSlot, shape};
@@ -23,8 +24,14 @@ use crate::runner::{ApplyError, Batch, Projector};
 type Reaction = fn(&Recorded) -> Option<(Task, Priority)>;
 
 /// Each orders at most one job of an event. Its place in the list is in the ids of its jobs: add at the end.
-const REACTIONS: [Reaction; 5] =
-    [account_mails::order, photo_files::order, erasures::order, guests::order, holds::order];
+const REACTIONS: [Reaction; 6] = [
+    account_mails::order,
+    photo_files::order,
+    erasures::order,
+    guests::order,
+    holds::order,
+    waitlist::order,
+];
 /// Where mails to guests stand in that list.
 const GUESTS: u8 = 3;
 

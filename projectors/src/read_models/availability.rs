@@ -120,8 +120,12 @@ impl AvailabilityProjector {
             Event::Category(_) => {
                 writes.push(CacheWrite::forget_catalogue(recorded.at.partition, number));
             }
-            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) | Event::Hold(_) => {
-            }
+            Event::Account(_)
+            | Event::NotificationFeed(_)
+            | Event::Session(_)
+            | Event::Hold(_)
+            | Event::Series(_)
+            | Event::Waitlist(_) => {}
         }
         Ok(())
     }
@@ -138,9 +142,12 @@ impl Projector for AvailabilityProjector {
             Event::Agenda(_) | Event::Provider(_) | Event::Appointment(_) | Event::Category(_) => {
                 Some(event.stream.to_string())
             }
-            Event::Account(_) | Event::NotificationFeed(_) | Event::Session(_) | Event::Hold(_) => {
-                None
-            }
+            Event::Account(_)
+            | Event::NotificationFeed(_)
+            | Event::Session(_)
+            | Event::Hold(_)
+            | Event::Series(_)
+            | Event::Waitlist(_) => None,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::Instant;
 use domain::aggregate::{StreamId, Version};
 use domain::appointment::{Appointment, AppointmentEvent, Parties, Side, Status, Terms};
 use domain::event::Event;
@@ -15,12 +16,15 @@ use domain::ids::{AccountId, AppointmentId, Id, ProviderId};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::position::{Partition, Position};
 use domain::provider::{Provider, ProviderEvent};
+use domain::series::{BookedOccurrence, SeriesEvent};
+use domain::waitlist::WaitlistEvent;
 use event_log::{EventLog, Recorded};
 use moka::sync::Cache;
 use read_models::fanout::Fanout;
 use read_models::notifications::{
     FeedBatch, NewNotification, NotificationFeed, NotificationKind, PartyName, ReadMark,
 };
+use uuid::Uuid;
 
 use crate::push::notification_hints;
 use crate::runner::{ApplyError, Batch, Move, Projector};
@@ -105,35 +109,23 @@ impl NotificationsProjector {
     async fn notification(
         &self,
         recorded: &Recorded,
-        event: &AppointmentEvent,
-        (notice, recipient): (Notice, AccountId),
+        Told { notice, recipient, about }: Told,
         until: u64,
     ) -> Result<NewNotification, ApplyError> {
-        let appointment = AppointmentId::trusted(recorded.stream.id);
-        let (start, old_start) = match event {
-            AppointmentEvent::AppointmentRescheduled { from, to, .. } => {
-                (to.start, Some(from.start))
-            }
-            AppointmentEvent::AppointmentBooked { slot, .. }
-            | AppointmentEvent::AppointmentConfirmed { slot, .. }
-            | AppointmentEvent::AppointmentDeclined { slot, .. }
-            | AppointmentEvent::AppointmentCancelled { slot, .. }
-            | AppointmentEvent::AppointmentExpired { slot, .. }
-            | AppointmentEvent::AppointmentCompleted { slot, .. }
-            | AppointmentEvent::AppointmentMissed { slot, .. }
-            | AppointmentEvent::AppointmentNoted { slot, .. }
-            | AppointmentEvent::GuestErased { slot, .. } => (slot.start, None),
-        };
+        let About { appointment, start, old_start } = about;
         let loaded;
-        let terms: &Terms = if let AppointmentEvent::AppointmentBooked { terms, .. } = event {
-            terms
-        } else {
-            loaded = self.log.load_at_least::<Appointment>(appointment, recorded.at).await?;
-            let booking = loaded.state.booking.as_ref();
-            &booking
-                .ok_or_else(|| ApplyError::Poison("the appointment was never booked".into()))?
-                .terms
-        };
+        let terms: &Terms =
+            if let Event::Appointment(AppointmentEvent::AppointmentBooked { terms, .. }) =
+                &recorded.event
+            {
+                terms
+            } else {
+                loaded = self.log.load_at_least::<Appointment>(appointment, recorded.at).await?;
+                let booking = loaded.state.booking.as_ref();
+                &booking
+                    .ok_or_else(|| ApplyError::Poison("the appointment was never booked".into()))?
+                    .terms
+            };
         let parties = terms.parties();
         let service_name = terms.service_name.known().cloned();
         let (other, other_name, service_name) = match notice.to {
@@ -153,7 +145,8 @@ impl NotificationsProjector {
             at: recorded.at,
             recorded_at: recorded.recorded_at,
             kind: notice.kind,
-            appointment,
+            appointment: Some(appointment),
+            hold: None,
             provider: parties.provider,
             other,
             other_name,
@@ -165,6 +158,38 @@ impl NotificationsProjector {
     }
 }
 
+impl NotificationsProjector {
+    /// The notification of an offer, with what the shop and its service were called then.
+    async fn offer(
+        &self,
+        recorded: &Recorded,
+        event: &WaitlistEvent,
+    ) -> Result<Option<NewNotification>, ApplyError> {
+        let WaitlistEvent::SlotOffered { provider, provider_account, zone, wait, offer } = event
+        else {
+            return Ok(None);
+        };
+        let then = self.log.load_until::<Provider>(*provider, recorded.at).await?.state;
+        let shop = then.shop.as_ref().and_then(|shop| shop.business_name.known());
+        let service = then.services.get(&wait.service).and_then(|service| service.name.known());
+        Ok(Some(NewNotification {
+            recipient: wait.account,
+            at: recorded.at,
+            recorded_at: recorded.recorded_at,
+            kind: NotificationKind::WaitlistOffer,
+            appointment: None,
+            hold: Some(offer.hold),
+            provider: *provider,
+            other: (*provider_account).into(),
+            other_name: shop.map(PartyName::from),
+            service_name: service.filter(|_| shop.is_some()).cloned(),
+            start: offer.slot.start,
+            old_start: None,
+            zone: *zone,
+        }))
+    }
+}
+
 #[async_trait]
 impl Projector for NotificationsProjector {
     fn name(&self) -> &'static str {
@@ -173,7 +198,9 @@ impl Projector for NotificationsProjector {
 
     fn document(&self, event: &Recorded) -> Option<String> {
         match &event.event {
-            Event::Appointment(_) => Some(event.at.to_string()),
+            Event::Appointment(_) | Event::Series(_) | Event::Waitlist(_) => {
+                Some(event.at.to_string())
+            }
             Event::NotificationFeed(_) => Some(event.stream.to_string()),
             Event::Account(_)
             | Event::Provider(_)
@@ -194,12 +221,12 @@ impl Projector for NotificationsProjector {
         let until = batch.events.last().map_or(to, |last| last.at.number);
         for recorded in &batch.events {
             match &recorded.event {
-                Event::Appointment(event) => {
-                    for told in told(event) {
-                        let new = self.notification(recorded, event, told, until).await?;
-                        notifications.push(new);
+                Event::Appointment(_) | Event::Series(_) => {
+                    for told in told(&recorded.event, recorded.stream.id) {
+                        notifications.push(self.notification(recorded, told, until).await?);
                     }
                 }
+                Event::Waitlist(event) => notifications.extend(self.offer(recorded, event).await?),
                 Event::NotificationFeed(event) => marks.push(mark(recorded, event)),
                 Event::Account(_)
                 | Event::Provider(_)
@@ -235,14 +262,68 @@ impl Notice {
     }
 }
 
-/// Whom an event concerns who did not cause it. A booking that is confirmed at once concerns both.
-fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
-    let notice = |to, kind| Some(Notice { to, kind });
-    let other = |by| match by {
+/// What a notification is about.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    appointment: AppointmentId,
+    start: Instant,
+    old_start: Option<Instant>,
+}
+
+impl About {
+    fn of(id: Uuid, event: &AppointmentEvent) -> Self {
+        let (start, old_start) = match event {
+            AppointmentEvent::AppointmentRescheduled { from, to, .. } => {
+                (to.start, Some(from.start))
+            }
+            AppointmentEvent::AppointmentBooked { slot, .. }
+            | AppointmentEvent::AppointmentConfirmed { slot, .. }
+            | AppointmentEvent::AppointmentDeclined { slot, .. }
+            | AppointmentEvent::AppointmentCancelled { slot, .. }
+            | AppointmentEvent::AppointmentExpired { slot, .. }
+            | AppointmentEvent::AppointmentCompleted { slot, .. }
+            | AppointmentEvent::AppointmentMissed { slot, .. }
+            | AppointmentEvent::AppointmentNoted { slot, .. }
+            | AppointmentEvent::GuestErased { slot, .. } => (slot.start, None),
+        };
+        Self { appointment: AppointmentId::trusted(id), start, old_start }
+    }
+
+    /// The first of a series that an event of the series names.
+    fn first(occurrences: &[BookedOccurrence]) -> Option<Self> {
+        let BookedOccurrence { number: _, appointment, slot } = occurrences.first()?;
+        Some(Self { appointment: *appointment, start: slot.start, old_start: None })
+    }
+}
+
+const fn other(side: Side) -> Side {
+    match side {
         Side::Client => Side::Provider,
         Side::Provider => Side::Client,
-    };
+    }
+}
+
+/// Whom an event of a series concerns who did not cause it.
+fn series_notices(event: &SeriesEvent) -> [Option<Notice>; 2] {
     match event {
+        SeriesEvent::SeriesBooked { series } => [
+            Some(Notice { to: Side::Provider, kind: NotificationKind::NewSeries }),
+            (series.status == Status::Confirmed)
+                .then_some(Notice { to: Side::Client, kind: NotificationKind::SeriesConfirmed }),
+        ],
+        SeriesEvent::SeriesCancelled { parties: _, by, cancelled: _ } => {
+            [Some(Notice { to: other(*by), kind: NotificationKind::SeriesCancelled }), None]
+        }
+    }
+}
+
+/// Whom an event concerns who did not cause it. A booking that is confirmed at once concerns both. What is booked or called
+/// off with a series is told once, by the series.
+fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
+    let notice = |to, kind| Some(Notice { to, kind });
+    match event {
+        AppointmentEvent::AppointmentBooked { terms, .. } if terms.series.is_some() => [None, None],
+        AppointmentEvent::AppointmentCancelled { with_series: true, .. } => [None, None],
         AppointmentEvent::AppointmentBooked { status, by, .. } => [
             (*by == Side::Client)
                 .then_some(Notice { to: Side::Provider, kind: NotificationKind::NewBooking }),
@@ -278,17 +359,49 @@ fn notices(event: &AppointmentEvent) -> [Option<Notice>; 2] {
     }
 }
 
-/// The notices that go into a feed, and whose.
-fn told(event: &AppointmentEvent) -> impl Iterator<Item = (Notice, AccountId)> {
-    let parties = event.parties();
-    let told = move |notice: Notice| Some((notice, notice.recipient(&parties)?));
-    notices(event).into_iter().flatten().filter_map(told)
+/// A notice that goes into a feed.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    notice: Notice,
+    recipient: AccountId,
+    about: About,
+}
+
+/// The notices that go into a feed, of an event of the stream with that id.
+fn told(event: &Event, stream: Uuid) -> Vec<Told> {
+    let (notices, parties, about) = match event {
+        Event::Appointment(event) => {
+            (notices(event), event.parties(), Some(About::of(stream, event)))
+        }
+        Event::Series(event) => {
+            let occurrences = match event {
+                SeriesEvent::SeriesBooked { series } => &series.booked,
+                SeriesEvent::SeriesCancelled { parties: _, by: _, cancelled } => cancelled,
+            };
+            (series_notices(event), event.parties(), About::first(occurrences))
+        }
+        Event::Account(_)
+        | Event::Provider(_)
+        | Event::Agenda(_)
+        | Event::NotificationFeed(_)
+        | Event::Session(_)
+        | Event::Category(_)
+        | Event::Hold(_)
+        | Event::Waitlist(_) => return Vec::new(),
+    };
+    let told = |notice: Notice| {
+        Some(Told { notice, recipient: notice.recipient(&parties)?, about: about? })
+    };
+    notices.into_iter().flatten().filter_map(told).collect()
 }
 
 /// The accounts whose feed an event changes.
-pub(crate) fn recipients(event: &Event) -> Vec<AccountId> {
-    let Event::Appointment(event) = event else { return Vec::new() };
-    told(event).map(|(_, recipient)| recipient).collect()
+pub(crate) fn recipients(recorded: &Recorded) -> Vec<AccountId> {
+    if let Event::Waitlist(WaitlistEvent::SlotOffered { wait, .. }) = &recorded.event {
+        return vec![wait.account];
+    }
+    let told = told(&recorded.event, recorded.stream.id);
+    told.into_iter().map(|told| told.recipient).collect()
 }
 
 fn mark(recorded: &Recorded, event: &NotificationFeedEvent) -> ReadMark {

@@ -14,6 +14,7 @@ use domain::personal::Personal;
 use domain::position::Partition;
 use domain::provider::{ProviderEvent, place_of};
 use domain::session::SessionEvent;
+use domain::waitlist::WaitlistEvent;
 use event_log::{EventLog, Recorded, checkpoints};
 use read_models::accounts::{AccountChange, AccountWrites};
 use read_models::appointment_notes::{Noted, NotesWrites};
@@ -23,6 +24,7 @@ use read_models::providers::{ProviderChange, ProviderWrites};
 use read_models::services::{self, ServiceChange, ServiceWrites};
 use read_models::sessions::{self, SessionChange, SessionWrites};
 use read_models::table::Stamp;
+use read_models::waits::WaitWrites;
 
 use crate::runner::{ApplyError, Batch, Projector};
 
@@ -53,8 +55,11 @@ impl Projector for ReadTables {
             | Event::Provider(_)
             | Event::Appointment(_)
             | Event::Session(_)
-            | Event::Category(_) => Some(event.stream.to_string()),
-            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) => None,
+            | Event::Category(_)
+            | Event::Waitlist(_) => Some(event.stream.to_string()),
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) | Event::Series(_) => {
+                None
+            }
         }
     }
 
@@ -73,6 +78,7 @@ impl Projector for ReadTables {
         tables.notes.flush(&mut transaction).await?;
         tables.sessions.flush(&mut transaction).await?;
         tables.categories.flush(&mut transaction).await?;
+        tables.waits.flush(&mut transaction).await?;
         sessions::forget_whose(&mut transaction, &tables.erased).await?;
         services::forget_of(&mut transaction, &tables.closed).await?;
         batch.advance(&mut transaction, Self::NAME).await?;
@@ -91,6 +97,7 @@ struct Tables {
     notes: NotesWrites,
     sessions: SessionWrites,
     categories: CategoryWrites,
+    waits: WaitWrites,
     /// Whose sessions lose what is personal.
     erased: Vec<AccountId>,
     /// Whose services lose what they were called.
@@ -127,7 +134,15 @@ impl Tables {
                 let id = CategoryId::trusted(event.stream.id);
                 self.categories.push(id, stamp, category(change));
             }
-            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) => {}
+            Event::Waitlist(change) => {
+                let wait = match change {
+                    WaitlistEvent::WaitlistJoined { wait, .. }
+                    | WaitlistEvent::SlotOffered { wait, .. }
+                    | WaitlistEvent::WaitEnded { wait, .. } => wait.id,
+                };
+                self.waits.push(wait, stamp, change.into());
+            }
+            Event::Agenda(_) | Event::NotificationFeed(_) | Event::Hold(_) | Event::Series(_) => {}
         }
     }
 

@@ -81,7 +81,8 @@ fn new(partition: u16, number: u64, second: i64) -> NewNotification {
         at: position(partition, number),
         recorded_at: at("2026-03-01T12:00:00.000001Z") + TimeDelta::seconds(second),
         kind: NotificationKind::NewBooking,
-        appointment: id(9),
+        appointment: Some(id(9)),
+        hold: None,
         provider: id(2),
         other: id(7),
         other_name: Some(PartyName("Bia".to_owned())),
@@ -121,6 +122,7 @@ async fn what_was_stored_is_listed_as_it_was(feed: Feed) {
     moved.kind = NotificationKind::BookingRescheduled;
     moved.old_start = Some(at("2026-03-09T13:00:00.123456Z"));
     moved.other_name = None;
+    (moved.appointment, moved.hold) = (None, Some(id(11)));
     moved.zone = "Asia/Kathmandu".parse().unwrap();
     let mut foreign = new(3, 8, 2);
     foreign.recipient = id(99);

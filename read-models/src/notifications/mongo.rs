@@ -367,7 +367,8 @@ struct Stored {
     partition: i32,
     number: i64,
     kind: String,
-    appointment: String,
+    appointment: Option<String>,
+    hold: Option<String>,
     provider: String,
     other: String,
     other_name: Option<String>,
@@ -398,6 +399,7 @@ fn content(new: &NewNotification) -> Document {
         recorded_at,
         kind,
         appointment,
+        hold,
         provider,
         other,
         other_name,
@@ -412,12 +414,17 @@ fn content(new: &NewNotification) -> Document {
         "number": bigint(at.number),
         "recorded_at_us": recorded_at.timestamp_micros(),
         "kind": kind.as_str(),
-        "appointment": appointment.to_string(),
         "provider": provider.to_string(),
         "other": other.to_string(),
         "start_us": start.timestamp_micros(),
         "zone": zone.name(),
     };
+    if let Some(appointment) = appointment {
+        content.insert("appointment", appointment.to_string());
+    }
+    if let Some(hold) = hold {
+        content.insert("hold", hold.to_string());
+    }
     if let Some(name) = other_name {
         content.insert("other_name", name.as_str());
     }
@@ -462,6 +469,7 @@ fn read(
                 number,
                 kind,
                 appointment,
+                hold,
                 provider,
                 other,
                 other_name,
@@ -477,7 +485,8 @@ fn read(
                 at: position(partition, number)?,
                 recorded_at: instant("recorded_at_us", recorded_at_us)?,
                 kind: NotificationKind::parse(&kind)?,
-                appointment: parse("appointment", &appointment)?,
+                appointment: appointment.map(|id| parse("appointment", &id)).transpose()?,
+                hold: hold.map(|id| parse("hold", &id)).transpose()?,
                 provider: parse("provider", &provider)?,
                 other: parse("other", &other)?,
                 other_name: other_name.map(PartyName),

@@ -285,6 +285,7 @@ struct Columns {
     numbers: Vec<i64>,
     kinds: Vec<Option<&'static str>>,
     appointments: Vec<Option<Uuid>>,
+    holds: Vec<Option<Uuid>>,
     providers: Vec<Option<Uuid>>,
     others: Vec<Option<Uuid>>,
     other_names: Vec<Option<String>>,
@@ -308,7 +309,8 @@ impl Columns {
         self.partitions.push(at.partition.0.into());
         self.numbers.push(bigint(at.number));
         self.kinds.push(content.map(|new| new.kind.as_str()));
-        self.appointments.push(content.map(|new| new.appointment.uuid()));
+        self.appointments.push(content.and_then(|new| new.appointment).map(Id::uuid));
+        self.holds.push(content.and_then(|new| new.hold).map(Id::uuid));
         self.providers.push(content.map(|new| new.provider.uuid()));
         self.others.push(content.map(|new| new.other.uuid()));
         self.other_names.push(
@@ -329,10 +331,11 @@ impl Columns {
         sqlx::query(
             "INSERT INTO notifications AS t (recipient_id, partition, number, kind, appointment_id,
                  provider_id, other_id, other_name, service_name, starts_at, old_starts_at, zone,
-                 recorded_at, read_at)
+                 recorded_at, read_at, hold_id)
              SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::uuid[],
                  $6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::timestamptz[],
-                 $11::timestamptz[], $12::text[], $13::timestamptz[], $14::timestamptz[])
+                 $11::timestamptz[], $12::text[], $13::timestamptz[], $14::timestamptz[],
+                 $15::uuid[])
              ON CONFLICT (recipient_id, partition, number) DO UPDATE SET
                  kind = COALESCE(t.kind, excluded.kind),
                  appointment_id = COALESCE(t.appointment_id, excluded.appointment_id),
@@ -345,6 +348,7 @@ impl Columns {
                  old_starts_at = COALESCE(t.old_starts_at, excluded.old_starts_at),
                  zone = COALESCE(t.zone, excluded.zone),
                  recorded_at = COALESCE(t.recorded_at, excluded.recorded_at),
+                 hold_id = COALESCE(t.hold_id, excluded.hold_id),
                  read_at = LEAST(t.read_at, excluded.read_at)
              WHERE (t.kind IS NULL AND excluded.kind IS NOT NULL)
                  OR (t.read_at IS NULL AND excluded.read_at IS NOT NULL)
@@ -364,6 +368,7 @@ impl Columns {
         .bind(self.zones)
         .bind(self.recorded)
         .bind(self.read)
+        .bind(self.holds)
         .execute(connection)
         .await
         .map(drop)
@@ -375,7 +380,8 @@ struct Raw {
     partition: i32,
     number: i64,
     kind: String,
-    appointment_id: Uuid,
+    appointment_id: Option<Uuid>,
+    hold_id: Option<Uuid>,
     provider_id: Uuid,
     other_id: Uuid,
     other_name: Option<String>,
@@ -395,6 +401,7 @@ fn read(recipient: AccountId, rows: Vec<Raw>) -> Result<Vec<Notification>, FeedE
                 number,
                 kind,
                 appointment_id,
+                hold_id,
                 provider_id,
                 other_id,
                 other_name,
@@ -410,7 +417,8 @@ fn read(recipient: AccountId, rows: Vec<Raw>) -> Result<Vec<Notification>, FeedE
                 at: position(partition, number)?,
                 recorded_at,
                 kind: NotificationKind::parse(&kind)?,
-                appointment: id("appointment_id", appointment_id)?,
+                appointment: appointment_id.map(|of| id("appointment_id", of)).transpose()?,
+                hold: hold_id.map(|of| id("hold_id", of)).transpose()?,
                 provider: id("provider_id", provider_id)?,
                 other: id("other_id", other_id)?,
                 other_name: other_name.map(PartyName),

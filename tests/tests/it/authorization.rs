@@ -217,6 +217,21 @@ fn table() -> Vec<Entry> {
                 json!({ "provider_id": t.shop.id, "start": start, "notes": "as it was said" }),
             )
         }),
+        to("JoinWaitlist", Confirmed, |t, _| {
+            let (from, to) = (in_days(3, "03:00:00Z"), in_days(3, "03:30:00Z"));
+            ask().json(json!({ "provider_id": t.shop.id, "from": from, "to": to }))
+        }),
+        to("OwnWaits", SignedIn, |_, _| ask()),
+        to("WaitlistLength", Only(&[Provider], 403, &[]), |t, _| ask().at("id", &t.shop.id)),
+        to("LeaveWaitlist", Only(&[Client], 404, &[]), |t, _| {
+            ask().at("id", &t.shop.id).at("wait", &t.wait)
+        }),
+        to("BookSeries", Confirmed, |t, _| {
+            ask().json(json!({
+                "provider_id": t.shop.id, "start": in_days(20, "12:00:00Z"),
+                "rrule": "FREQ=DAILY;COUNT=2", "mode": "best-effort",
+            }))
+        }),
         to("HoldSlot", Confirmed, |t, _| {
             ask().json(json!({ "provider_id": t.shop.id, "start": in_days(5, "13:00:00Z") }))
         }),
@@ -246,6 +261,10 @@ fn table() -> Vec<Entry> {
         }),
         to("CancelAppointment", Only(PARTIES, 404, &[]), |t, _| {
             ask().at("id", &t.appointment).json(json!({ "reason": "for a test" }))
+        }),
+        to("Series", Only(PARTIES, 404, &[]), |t, _| ask().at("id", &t.series)),
+        to("CancelSeries", Only(PARTIES, 404, &[]), |t, _| {
+            ask().at("id", &t.series).json(json!({ "reason": "for a test" }))
         }),
         to("MarkNotificationRead", Only(PARTIES, 404, &[]), |t, _| ask().at("id", &t.notification)),
         to("MarkAllNotificationsRead", SignedIn, |_, _| ask()),
@@ -343,6 +362,8 @@ struct Town {
     category: String,
     appointment: String,
     hold: String,
+    series: String,
+    wait: String,
     time_off: String,
     notification: String,
     session: String,
@@ -381,6 +402,15 @@ impl Town {
         let appointment = text(&booked.body["id"]);
         let holding = json!({ "provider_id": shop.id, "start": in_days(6, "12:00:00Z") });
         let hold = text(&bia.api.post("/api/holds", holding).await.expect(201).body["id"]);
+        let recurring = json!({
+            "provider_id": shop.id, "start": in_days(4, "15:00:00Z"), "rrule": "FREQ=DAILY;COUNT=2",
+            "mode": "all-or-nothing",
+        });
+        let series = text(&bia.api.post("/api/series", recurring).await.expect(201).body["id"]);
+        let night = json!({
+            "provider_id": shop.id, "from": in_days(3, "04:00:00Z"), "to": in_days(3, "05:00:00Z"),
+        });
+        let wait = text(&bia.api.post("/api/waitlist", night).await.expect(201).body["id"]);
         let off = json!({ "from": in_days(41, "10:00"), "until": in_days(41, "11:00") });
         let path = format!("/api/providers/{}/time-off", shop.id);
         let time_off = text(&ana.api.post(&path, off).await.expect(201).body["id"]);
@@ -442,6 +472,8 @@ impl Town {
             category,
             appointment,
             hold,
+            series,
+            wait,
             time_off,
             notification,
             session,

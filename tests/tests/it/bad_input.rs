@@ -116,6 +116,10 @@ async fn bad_paths_and_queries_are_problems() {
         ),
         ("GET", format!("/api/providers/available-days?provider_id={}&month=2026-13", ana.id), 400),
         ("GET", "/api/providers/available-times?day=2026-01-01".to_owned(), 400),
+        ("GET", "/api/series/x".to_owned(), 400),
+        ("GET", "/api/waitlist?cursor=garbage".to_owned(), 400),
+        ("GET", "/api/waitlist/provider/x".to_owned(), 400),
+        ("GET", "/api/series/00000000-0000-7000-8000-000000000000".to_owned(), 404),
         ("GET", "/api/appointments/x/history".to_owned(), 400),
         ("GET", "/api/appointments/00000000-0000-7000-8000-000000000000/history".to_owned(), 404),
         (
