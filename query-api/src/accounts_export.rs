@@ -23,6 +23,7 @@ use read_models::audit;
 use read_models::notifications::Filter;
 use read_models::paging::PageLimit;
 use read_models::sessions::{self, SessionRow};
+use read_models::waits;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,6 +33,7 @@ use crate::audit::AuditBody;
 use crate::freshness::Seen;
 use crate::notifications::{NotificationBody, feed_problem};
 use crate::providers::{ProviderPage, page_of};
+use crate::waitlist::WaitBody;
 use crate::{PROJECTOR_OF_TABLES, QueryState, page_limit, rules, table_problem};
 
 /// The most items of each list; the newest are given.
@@ -77,6 +79,8 @@ pub struct AccountExport {
     appointments_as_client: Vec<AppointmentBody>,
     /// What was booked with them.
     appointments_as_provider: Vec<AppointmentBody>,
+    /// Where they stand or stood in line.
+    waits: Vec<WaitBody>,
     /// What they were told.
     notifications: Vec<NotificationBody>,
     /// What they did, and what was tried on their account.
@@ -197,6 +201,9 @@ async fn put_together(
             .map_err(table_problem)?
     }));
 
+    let in_line = every_page!(truncated, |cursor, limit| {
+        waits::of_account(pool, account, now, cursor, limit).await.map_err(table_problem)?
+    });
     let notifications = every_page!(truncated, |cursor, limit| {
         state.feed.list(account, Filter::All, cursor, limit).await.map_err(feed_problem)?
     });
@@ -215,6 +222,7 @@ async fn put_together(
         shop,
         appointments_as_client: seen_by(state, account, appointments_as_client).await?,
         appointments_as_provider: seen_by(state, account, appointments_as_provider).await?,
+        waits: in_line.into_iter().map(|placed| WaitBody::of(placed, now)).collect(),
         notifications: notifications.iter().map(Into::into).collect(),
         audit_trail: audit_trail.into_iter().map(Into::into).collect(),
     })

@@ -46,6 +46,23 @@ pub struct WaitBody {
     created_at: Instant,
 }
 
+impl WaitBody {
+    /// As it is at an instant.
+    pub(crate) fn of(Placed { row, place }: Placed, now: Instant) -> Self {
+        Self {
+            id: row.wait.id,
+            provider_id: row.provider,
+            service_id: row.wait.service,
+            from: row.wait.from,
+            to: row.wait.to,
+            status: row.status_at(now),
+            place,
+            offer: row.offer.map(Into::into),
+            created_at: row.stamp.created_at,
+        }
+    }
+}
+
 /// A slot that is offered: it is taken by booking it with this hold.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WaitlistOffer)]
@@ -101,18 +118,7 @@ pub async fn own_waits(
     let cursor = paging.cursor.as_deref();
     let page = waits::of_account(state.log.pool(), account, now, cursor, limit).await;
     let page = page.map_err(table_problem)?;
-    let body = |Placed { row, place }: Placed| WaitBody {
-        id: row.wait.id,
-        provider_id: row.provider,
-        service_id: row.wait.service,
-        from: row.wait.from,
-        to: row.wait.to,
-        status: row.status_at(now),
-        place,
-        offer: row.offer.map(Into::into),
-        created_at: row.stamp.created_at,
-    };
-    let items = page.items.into_iter().map(body).collect();
+    let items = page.items.into_iter().map(|placed| WaitBody::of(placed, now)).collect();
     Ok(Json(List { items, next_cursor: page.next_cursor }))
 }
 

@@ -25,6 +25,7 @@ use domain::provider::{
     Point, Provider, RemoveService, ReorderServices, SetHolidays, SetProviderStanding, Standing,
     TakeTimeOff,
 };
+use domain::waitlist::{JoinWaitlist, OfferFreedSlot};
 use event_log::testing::{FrozenClock, PARTITIONS, TestDatabase, options};
 use event_log::{EventLog, Executor};
 use projectors::read_models::availability::AvailabilityProjector;
@@ -44,7 +45,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::*;
 
-const TABLES: [&str; 5] = ["accounts", "providers", "services", "appointments", "categories"];
+const TABLES: [&str; 6] =
+    ["accounts", "providers", "services", "appointments", "categories", "waits"];
 
 /// A little town, with something of everything that happens.
 struct Town {
@@ -144,6 +146,17 @@ impl Town {
         let let_go = self.does(&caio, hold(10)).await.0.hold;
         self.does(&caio, ReleaseHold { hold: let_go }).await;
         self.does(&caio, hold(11)).await;
+        // What was let go is offered to who waits for that day, and to nobody else.
+        let waits = |from: &str, to: &str| {
+            let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+            JoinWaitlist { provider: careful, service: None, from, to }
+        };
+        self.does(&bia, waits("2026-03-11T13:00:00Z", "2026-03-11T14:00:00Z")).await;
+        self.does(&caio, waits("2026-03-11T04:00:00Z", "2026-03-11T05:00:00Z")).await;
+        self.clock.advance(TimeDelta::minutes(20));
+        let day = "2026-03-11".parse().unwrap();
+        let offer = OfferFreedSlot { provider: careful, day };
+        self.does(&Actor::System("test"), offer).await.0.offered.expect("Bia is offered it");
         // Two days for late appointments: 21:00 in São Paulo is midnight in UTC.
         self.books(&caio, careful, 2, 17).await;
         let notification = self.position_of(second).await;
@@ -288,7 +301,7 @@ async fn read_tables_applied_twice_or_rebuilt_from_zero_are_the_same_row_by_row(
         let tables: Arc<dyn Projector> = Arc::new(ReadTables::new(log.clone()));
         follow(log, &[(tables.clone(), Sharing::Leased)]).await;
         let live = rows(log).await;
-        assert_eq!(live["appointments"].len(), 6);
+        assert_eq!(live["appointments"].len(), 7);
         for size in [1, 7, 500] {
             repeat(log, &*tables, size).await;
             assert_eq!(rows(log).await, live, "in batches of {size}");
@@ -351,6 +364,7 @@ async fn both_feeds_applied_twice_or_rebuilt_from_zero_say_the_same() {
             [
                 "new_booking Bia new",
                 "new_booking Caio new",
+                "new_booking Caio new",
                 "booking_cancelled Bia new",
                 "new_booking Bia read",
                 "new_booking Bia new"
@@ -359,6 +373,7 @@ async fn both_feeds_applied_twice_or_rebuilt_from_zero_say_the_same() {
         assert_eq!(
             lines(bia),
             [
+                "waitlist_offer careful read",
                 "booking_confirmed Quicker read",
                 "booking_declined careful read",
                 "booking_confirmed careful read"

@@ -30,7 +30,8 @@ macro_rules! select {
     ($read:expr, $rest:literal) => {
         concat!(
             "SELECT n.partition, n.number, n.kind, n.appointment_id, n.provider_id, n.other_id, \
-             n.other_name, n.service_name, n.starts_at, n.old_starts_at, n.zone, n.recorded_at, ",
+             n.other_name, n.service_name, n.starts_at, n.old_starts_at, n.zone, n.recorded_at, \
+             n.hold_id, ",
             $read,
             " AS read ",
             $rest

@@ -282,6 +282,12 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
             let path = format!("/api/appointments/{id}/notes");
             noted.push(ana.owner.api.put(&path, notes).await.expect(200).position());
         }
+        let recurring = json!({"provider_id": carla.id, "start": in_days(14, "12:00:00Z"),
+            "rrule": "FREQ=WEEKLY;COUNT=2", "mode": "all-or-nothing", "notes": format!("Each time: {word}")});
+        let series = ana.owner.api.post("/api/series", recurring).await.expect(201);
+        let night = json!({"provider_id": carla.id, "from": in_days(14, "04:00:00Z"), "to": in_days(14, "05:00:00Z")});
+        let waits = ana.owner.api.post("/api/waitlist", night).await.expect(201);
+        noted.extend([series.position(), waits.position()]);
         let noted = noted.join(",");
         let after = [hers.position(), theirs.position(), why, last, noted].join(",");
         let days = [day.clone(), other_day.clone()];
@@ -294,7 +300,8 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         assert_eq!(export["truncated"], false);
         assert_eq!(export["account"]["pending_email"], format!("new.{}", ana.owner.email));
         let count = |list: &str| export[list].as_array().expect("a list").len();
-        assert_eq!((count("appointments_as_client"), count("appointments_as_provider")), (2, 2));
+        assert_eq!((count("appointments_as_client"), count("appointments_as_provider")), (4, 2));
+        assert_eq!(export["waits"][0]["status"], "waiting");
         assert_eq!((count("sessions"), export["shop"]["id"].as_str()), (1, Some(&*ana.id)));
         assert!(export["shop"]["schedule"]["zone"].is_string(), "{}", export["shop"]);
         assert!(export["account"]["photo"]["large"].is_string());
@@ -342,6 +349,11 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         bia.api.get(&standing).await.expect(403);
         let status = async || admin.api.get(&standing).await.body["status"].clone();
         until("she is purged", &pontual, async || status().await == "purged").await;
+        let line = format!("/api/waitlist/provider/{}", carla.id);
+        until("she waits no more", &pontual, async || {
+            carla.owner.api.get(&line).await.expect(200).body["items"] == json!([])
+        })
+        .await;
         let none = Vec::<String>::new();
         assert_eq!(places(&pontual, profile, &markers).await, none);
         // The other side was told, and sees nothing of her.
@@ -349,9 +361,10 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
             let path = format!("/api/appointments/{}", booked.body["id"].as_str().expect("an id"));
             assert_eq!(api.get(&path).await.expect(200).body["status"], "cancelled");
             let told = api.get("/api/notifications").await.expect(200).body;
-            let latest = &told["items"][0];
+            let of_it = |item: &&Value| item["appointment_id"] == booked.body["id"];
+            let items = told["items"].as_array().expect("a list");
+            let latest = items.iter().find(of_it).expect("they were told");
             assert_eq!(latest["kind"], "booking_cancelled", "{told}");
-            assert_eq!(latest["appointment_id"], booked.body["id"], "{told}");
             assert_eq!(latest["other_party"], Value::Null);
         }
         // What she booked elsewhere keeps its name, what was booked with her has none.
@@ -398,7 +411,7 @@ async fn an_erased_person_is_in_no_store_and_no_rebuild_brings_them_back() {
         // A rebuild from the log.
         pontual.kill(0).await;
         for sql in [
-            "TRUNCATE accounts, providers, services, appointments, appointment_notes, sessions, audit_trail, notifications, notification_feeds, notification_checkpoints",
+            "TRUNCATE accounts, providers, services, appointments, appointment_notes, sessions, waits, audit_trail, notifications, notification_feeds, notification_checkpoints",
             "DELETE FROM checkpoints WHERE projector IN ('read-tables', 'audit', 'availability')",
         ] {
             sqlx::query(sql).execute(&pool).await.expect(sql);
