@@ -312,9 +312,7 @@ impl Agenda {
             self.occupations.push(Occupation { slot, span, service, capacity, seats, held });
             self.occupations.len() - 1
         });
-        let occupation = &mut self.occupations[at];
-        occupation.capacity = occupation.capacity.min(capacity);
-        occupation
+        &mut self.occupations[at]
     }
 
     fn vacate(&mut self, leaving: Leaving) {
@@ -398,10 +396,13 @@ impl Aggregate for Agenda {
                 capacity,
                 hold,
             } => {
-                self.seating(*slot, *span, *service, *capacity).seats.push(*appointment);
+                // What was held lowers no limit: it goes first.
                 if hold.is_some() {
                     self.vacate(Leaving { appointment: None, hold: *hold });
                 }
+                let occupation = self.seating(*slot, *span, *service, *capacity);
+                occupation.capacity = occupation.capacity.min(*capacity);
+                occupation.seats.push(*appointment);
             }
             AgendaEvent::SlotFreed { provider: _, day: _, appointment } => {
                 self.vacate(Leaving { appointment: Some(*appointment), hold: None });

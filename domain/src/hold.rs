@@ -65,6 +65,14 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether it holds this service of this provider from this instant.
+    pub(crate) fn is_for(
+        &self,
+        (provider, service, start): (ProviderId, ServiceId, Instant),
+    ) -> bool {
+        (self.provider, self.measure.service, self.slot.start) == (provider, service, start)
+    }
+
     /// The UTC days in whose agendas it stands.
     pub fn utc_days(&self) -> Vec<NaiveDate> {
         self.measure.buffered(self.slot).utc_days()
@@ -239,12 +247,16 @@ impl Command for HoldSlot {
         let provider = view.load::<Provider>(self.provider)?;
         let schedule = &provider.schedule;
         let measure = wanted_service(provider, self.service)?.measure();
+        let mine = mine(view, self.provider, holder, self.start)?;
+        if let Some((hold, held)) = mine
+            && held.is_for((self.provider, measure.service, self.start))
+        {
+            // Held again is held no longer: else a slot could be kept for ever.
+            return Ok(SlotIsHeld { hold, held });
+        }
+        // An offer stays until it is taken, declined or over.
+        let before = mine.filter(|(_, held)| held.wait.is_none()).map(|(hold, _)| hold);
         let slot = schedule.bookable(&measure, self.start, view.now())?;
-        let first = slot.start.date_naive();
-        let before = view
-            .load::<Agenda>(AgendaId::of(self.provider, first))?
-            .hold_of(holder, first, view.now())
-            .map(|seat| seat.hold);
         let minutes = schedule.policy.hold_minutes.unwrap_or(Policy::HOLD_MINUTES);
         let expires_at = shifted(view.now(), TimeDelta::minutes(minutes.into()));
 
@@ -349,21 +361,61 @@ impl Command for ExpireHold {
     }
 }
 
-/// The hold, if it stands and is the client's, for the very slot they book; `None` when something has ended it. One whose
-/// time is over but was not ended yet is as good as any: if somebody else has the slot by now, their agenda says so.
+/// The hold of a client's that an appointment of theirs takes the place of: the one they name, for the very slot; where they
+/// name none, or it has ended unused, whichever they have on that agenda's day. One whose time is over but was not ended yet
+/// is as good as any: if somebody else has the slot by now, their agenda says so.
 pub(crate) fn to_book(
     view: &View<'_>,
-    hold: HoldId,
+    named: Option<HoldId>,
     client: Option<AccountId>,
-    (provider, service, start): (ProviderId, ServiceId, Instant),
-) -> Result<Option<HoldId>, Stop> {
-    let client = client.ok_or(Refusal::NotFound("hold"))?;
-    let state = view.load::<Hold>(hold)?;
-    let held = state.of(client)?.held;
-    if (held.provider, held.measure.service, held.slot.start) != (provider, service, start) {
-        return Err(Refusal::HoldMismatch.into());
+    wanted: (ProviderId, ServiceId, Instant),
+) -> Result<Option<(HoldId, Held)>, Stop> {
+    let Some(client) = client else {
+        return match named {
+            Some(_) => Err(Refusal::NotFound("hold").into()),
+            None => Ok(None),
+        };
+    };
+    if let Some(hold) = named {
+        let Placed { held, ended } = *view.load::<Hold>(hold)?.of(client)?;
+        if !held.is_for(wanted) {
+            return Err(Refusal::HoldMismatch.into());
+        }
+        match ended {
+            None => return Ok(Some((hold, held))),
+            Some(Ended::Used) => return Err(Refusal::HoldUsed.into()),
+            Some(Ended::Released | Ended::Expired) => {}
+        }
     }
-    Ok(state.standing().map(|_| hold))
+    let (provider, _, start) = wanted;
+    let mine = mine(view, provider, client, start)?;
+    // An offer of another slot stays.
+    Ok(mine.filter(|(_, held)| held.wait.is_none() || held.is_for(wanted)))
+}
+
+/// What somebody holds of a provider on an agenda's day.
+fn mine(
+    view: &View<'_>,
+    provider: ProviderId,
+    holder: AccountId,
+    start: Instant,
+) -> Result<Option<(HoldId, Held)>, Stop> {
+    let day = start.date_naive();
+    let agenda = view.load::<Agenda>(AgendaId::of(provider, day))?;
+    let Some(seat) = agenda.hold_of(holder, day, view.now()) else { return Ok(None) };
+    Ok(view.load::<Hold>(seat.hold)?.standing().map(|held| (seat.hold, *held)))
+}
+
+/// Ends a hold for an appointment that is decided on the days `done`: it became that, or gave way to it.
+pub(crate) fn give_way(
+    view: &View<'_>,
+    (hold, held): (HoldId, Held),
+    (appointment, wanted): (AppointmentId, (ProviderId, ServiceId, Instant)),
+    done: &BTreeSet<NaiveDate>,
+) -> Result<(), Stop> {
+    let used = held.is_for(wanted);
+    let command = if used { HoldCommand::Use(appointment) } else { HoldCommand::Release };
+    end(view, hold, command, done)
 }
 
 /// Ends a hold and frees what it holds, but on the days `done`, which are decided already.

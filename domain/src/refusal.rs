@@ -89,6 +89,9 @@ pub enum Refusal {
     /// A hold is for another slot than is to be booked with it.
     #[error("the hold is for another slot")]
     HoldMismatch,
+    /// A hold has become an appointment already.
+    #[error("the hold is used")]
+    HoldUsed,
     /// A series that is wanted whole cannot be had whole, or none of it can be had.
     #[error("{} occurrences of the series cannot be booked", .refused.len())]
     SeriesNotBookable {

@@ -44,6 +44,19 @@ pub struct Span {
 }
 
 impl Span {
+    /// What these leave of it.
+    fn without(self, others: &[Self]) -> Vec<Self> {
+        let cut = |left: Vec<Self>, other: &Self| {
+            let parts = left.into_iter().flat_map(|span| {
+                let before = Self { start: span.start, end: span.end.min(other.start) };
+                let after = Self { start: span.start.max(other.end), end: span.end };
+                [before, after]
+            });
+            parts.filter(|part| part.start < part.end).collect()
+        };
+        others.iter().fold(vec![self], cut)
+    }
+
     /// Whether the two share an instant.
     pub fn intersects(&self, other: &Self) -> bool {
         self.start < other.end && other.start < self.end
@@ -169,7 +182,7 @@ impl Schedule {
     }
 
     /// The instants at which the windows of a local date are open, in order. A window is one span, or several where a
-    /// change of offset takes a part out of it.
+    /// change of offset or time off takes a part out of it.
     pub fn open(&self, day: NaiveDate) -> Vec<Span> {
         let stretches = stretches(self.zone, day);
         let mut open: Vec<Span> = Vec::new();
@@ -183,6 +196,8 @@ impl Schedule {
                 }
             }
         }
+        let off = self.time_off_of(day, &stretches);
+        let mut open: Vec<Span> = open.into_iter().flat_map(|span| span.without(&off)).collect();
         open.sort_unstable();
         open
     }

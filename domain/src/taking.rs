@@ -54,6 +54,10 @@ impl Wanted<'_, '_> {
     pub(crate) fn day_has_room(&self) -> Result<(), Stop> {
         let Some(limit) = self.schedule.policy.max_per_day else { return Ok(()) };
         let day = self.schedule.local_day(self.slot.start);
+        // A move within a day makes it no fuller, even where the limit was lowered since.
+        if self.has.is_some_and(|has| self.schedule.local_day(has) == day) {
+            return Ok(());
+        }
         let load = |utc_day| self.view.load::<Agenda>(AgendaId::of(self.provider, utc_day));
         let taken = self.taken(self.schedule.days_that_fill(day), load)?;
         if self.schedule.is_full(day, &taken, self.view.now()) {

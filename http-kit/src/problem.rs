@@ -181,6 +181,10 @@ kinds! {
     HoldMismatch = "hold-mismatch", CONFLICT,
         "Reserva temporária de outro horário" / "The hold is for another slot",
         "A reserva temporária informada é de outro horário." / "The hold you named is for another slot.";
+    /// The hold has become an appointment already.
+    HoldUsed = "hold-used", CONFLICT,
+        "A reserva temporária já foi usada" / "The hold is used",
+        "Esta reserva temporária já virou um agendamento; veja os seus agendamentos." / "This hold has become an appointment already; see your appointments.";
     /// Somebody would wait for what is free.
     NothingToWaitFor = "nothing-to-wait-for", CONFLICT,
         "Há horários livres" / "There is nothing to wait for",
@@ -578,6 +582,7 @@ impl From<Refusal> for Problem {
                 Self::from(Kind::DayFull).with_alternatives(alternatives).with("limit", limit)
             }
             Refusal::HoldMismatch => Kind::HoldMismatch.into(),
+            Refusal::HoldUsed => Kind::HoldUsed.into(),
             Refusal::SeriesNotBookable { refused } => {
                 Self::from(Kind::SeriesNotBookable).with("occurrences", occurrences(refused))
             }

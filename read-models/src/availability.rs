@@ -88,6 +88,13 @@ pub struct DayDoc {
     pub taken: Vec<Taken>,
 }
 
+impl DayDoc {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.taken.iter().map(|taken| 96 + 12 * taken.held_until.len()).sum()
+    }
+}
+
 /// A provider's appointments of a local day (`S0-16`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayListDoc {
@@ -439,9 +446,9 @@ impl Availability {
 
     /// About how many bytes it holds on to.
     pub fn weight(&self) -> u64 {
-        let taken: usize = self.days.values().map(|day| day.taken.len()).sum();
+        let taken: usize = self.days.values().map(|day| day.size()).sum();
         let schedule = self.schedule.size();
-        (512 + 64 * schedule + 128 * self.days.len() + 96 * taken) as u64
+        (512 + 64 * schedule + 128 * self.days.len() + taken) as u64
     }
 
     /// The schedule and the services.

@@ -7,7 +7,7 @@ use crate::actor::Actor;
 use crate::agenda::{Agenda, AgendaCommand, Leaving, Taking};
 use crate::aggregate::StreamId;
 use crate::command::{ClaimKind, Command, Stop, Target, View};
-use crate::hold::{self, HoldCommand};
+use crate::hold::{self, Hold};
 use crate::hours::Confirmation;
 use crate::ids::{AccountId, AgendaId, AppointmentId, GuestId, HoldId, Id, ProviderId, ServiceId};
 use crate::locale::Locale;
@@ -45,11 +45,18 @@ impl BookAppointment {
         provider.open()?;
         let service = wanted_service(provider, self.service)?;
         let measure = service.measure();
-        let slot = provider.schedule.bookable(&measure, self.start, view.now())?;
         let asked = (self.provider, service.id, self.start);
-        let hold = match self.hold {
-            Some(hold) => hold::to_book(view, hold, whom.client.account(), asked)?,
-            None => None,
+        let held = hold::to_book(view, self.hold, whom.client.account(), asked)?;
+        let hold = held.map(|(hold, _)| hold);
+        let kept = held.is_some_and(|(_, held)| held.is_for(asked) && view.now() < held.expires_at);
+        let slot = match provider.schedule.bookable(&measure, self.start, view.now()) {
+            // Whoever holds it asked in time.
+            Err(Refusal::NoticeTooShort { .. })
+                if kept && provider.schedule.allows(&measure, self.start) =>
+            {
+                measure.slot_at(self.start)
+            }
+            slot => slot?,
         };
 
         let appointment: AppointmentId = view.mint().id(self.provider.slot(), 0);
@@ -68,9 +75,9 @@ impl BookAppointment {
             wanted.decide(day, AgendaCommand::TakeSlot(taking))?;
         }
         wanted.day_has_room()?;
-        if let Some(hold) = hold {
+        if let Some(held) = held {
             let done = days.into_iter().collect();
-            hold::end(view, hold, HoldCommand::Use(appointment), &done)?;
+            hold::give_way(view, held, (appointment, asked), &done)?;
         }
         let by = whom.by;
         let terms = agreed(self.provider, provider, service, whom, self.notes.clone(), None)?;
@@ -170,7 +177,8 @@ impl Command for BookAppointment {
     }
 
     fn reads(&self) -> Vec<StreamId> {
-        vec![StreamId::of::<Provider>(self.provider), self.meets_at()]
+        let hold = self.hold.map(StreamId::of::<Hold>);
+        [StreamId::of::<Provider>(self.provider), self.meets_at()].into_iter().chain(hold).collect()
     }
 
     fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {

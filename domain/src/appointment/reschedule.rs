@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::stands::{AppointmentStands, answer_by, in_window, party, stands};
-use super::{Appointment, AppointmentCommand, AppointmentEvent};
+use super::{Appointment, AppointmentCommand, AppointmentEvent, Side};
 use crate::Instant;
 use crate::agenda::{AgendaCommand, Leaving, Taking};
 use crate::command::{Command, Stop, Target, View};
+use crate::hold;
 use crate::ids::AppointmentId;
 use crate::provider::Provider;
 use crate::taking::Wanted;
@@ -47,13 +48,17 @@ impl Command for RescheduleAppointment {
         }
         in_window(provider, booking, by, view.now())?;
         let slot = provider.schedule.bookable(&terms.measure, self.start, view.now())?;
+        let to = (terms.provider, terms.measure.service, self.start);
+        let mover = terms.client.account().filter(|_| by == Side::Client);
+        let held = hold::to_book(view, None, mover, to)?;
+        let hold = held.map(|(hold, _)| hold);
         let wanted = Wanted {
             view,
             provider: terms.provider,
             schedule: &provider.schedule,
             measure: terms.measure,
             slot,
-            leaving: Leaving { appointment: Some(self.appointment), hold: None },
+            leaving: Leaving { appointment: Some(self.appointment), hold },
             has: Some(booking.slot.start),
         };
         let days = |slot| terms.measure.buffered(slot).utc_days();
@@ -67,7 +72,7 @@ impl Command for RescheduleAppointment {
                     appointment,
                     slot,
                     measure: terms.measure,
-                    hold: None,
+                    hold,
                 };
                 AgendaCommand::MoveSlot(taking)
             } else {
@@ -76,6 +81,9 @@ impl Command for RescheduleAppointment {
             wanted.decide(day, command)?;
         }
         wanted.day_has_room()?;
+        if let Some(held) = held {
+            hold::give_way(view, held, (self.appointment, to), &new.into_iter().collect())?;
+        }
         let policy = &provider.schedule.policy;
         let confirmation = policy.confirmation;
         let answer_by = answer_by(policy, slot.start, view.now());

@@ -4,9 +4,12 @@ use chrono::TimeDelta;
 use domain::Refusal;
 use domain::actor::Actor;
 use domain::agenda::Agenda;
-use domain::appointment::{AppointmentStands, BookAppointment, CancelAppointment};
+use domain::appointment::{
+    AppointmentStands, BookAppointment, CancelAppointment, RescheduleAppointment,
+};
 use domain::hold::{Ended, ExpireHold, Hold, HoldSlot, ReleaseHold, SlotIsHeld};
 use domain::ids::{AppointmentId, HoldId, Id};
+use domain::provider::OpenProvider;
 use uuid::Uuid;
 
 use crate::world::{Done, Shop, World, classic, instant, offer, policy};
@@ -61,7 +64,7 @@ fn a_held_slot_is_in_everybodys_way_and_the_refusal_names_what_is_free() {
     }
     assert!(book(&mut world, &caio, &shop, ELEVEN, None).is_ok());
     // Nor can an appointment move there.
-    let moved = domain::appointment::RescheduleAppointment {
+    let moved = RescheduleAppointment {
         appointment: book(&mut world, &caio, &shop, "2026-03-03T15:00:00Z", None)
             .unwrap()
             .outcome
@@ -90,7 +93,80 @@ fn booking_with_a_hold_turns_it_into_the_appointment_in_one_append() {
     assert_eq!(world.agenda(&shop, "2026-03-03"), Agenda::default());
     // The hold was good once.
     assert!(book(&mut world, &caio, &shop, TEN, None).is_ok());
-    assert!(matches!(book(&mut world, &ana, &shop, TEN, Some(id)), Err(Refusal::SlotTaken { .. })));
+    assert_eq!(book(&mut world, &ana, &shop, TEN, Some(id)).unwrap_err(), Refusal::HoldUsed);
+}
+
+#[test]
+fn a_hold_is_good_for_one_seat_however_many_are_left() {
+    let mut world = World::new();
+    let shop = world.shop(OpenProvider { service: offer(|o| o.capacity = 7), ..classic() });
+    let ana = world.person("ana");
+    let id = hold(&mut world, &ana, &shop, TEN).unwrap().outcome.hold;
+    book(&mut world, &ana, &shop, TEN, Some(id)).unwrap();
+    assert_eq!(book(&mut world, &ana, &shop, TEN, Some(id)).unwrap_err(), Refusal::HoldUsed);
+    assert_eq!(world.agenda(&shop, "2026-03-03").occupations[0].seats.len(), 1);
+}
+
+#[test]
+fn ones_own_hold_is_in_nobodys_way_but_others() {
+    let (mut world, shop, ana, _) = town();
+    // Booked without naming it, it is used all the same.
+    let id = hold(&mut world, &ana, &shop, TEN).unwrap().outcome.hold;
+    book(&mut world, &ana, &shop, TEN, None).unwrap();
+    assert_eq!(ended(&world, id), Some(Ended::Used));
+    // Another slot of the day gives it back.
+    let id = hold(&mut world, &ana, &shop, ELEVEN).unwrap().outcome.hold;
+    let twelve = "2026-03-03T15:00:00Z";
+    let booked = book(&mut world, &ana, &shop, twelve, None).unwrap();
+    assert_eq!(ended(&world, id), Some(Ended::Released));
+    // And an appointment can move there, if it is their own that moves.
+    let appointment = booked.outcome.appointment;
+    let id = hold(&mut world, &ana, &shop, ELEVEN).unwrap().outcome.hold;
+    let moved = RescheduleAppointment { appointment, start: instant(ELEVEN) };
+    let refused = world.run(&shop.owner, &moved).unwrap_err();
+    assert!(matches!(refused, Refusal::SlotHeld { .. }), "{refused:?}");
+    world.run(&ana, &moved).unwrap();
+    assert_eq!(ended(&world, id), Some(Ended::Used));
+    let agenda = world.agenda(&shop, "2026-03-03");
+    assert!(agenda.occupations.iter().all(|o| o.held.is_empty() && o.seats.len() == 1));
+}
+
+#[test]
+fn whoever_held_a_slot_in_time_has_given_notice() {
+    let mut world = World::new();
+    let policy = policy(|p| p.minimum_notice_minutes = 120);
+    let shop = world.shop(OpenProvider { policy, ..classic() });
+    let (ana, caio) = (world.person("ana"), world.person("caio"));
+    world.now = instant(TEN) - TimeDelta::minutes(121);
+    let id = hold(&mut world, &ana, &shop, TEN).unwrap().outcome.hold;
+    world.now += TimeDelta::minutes(3);
+    let late = Refusal::NoticeTooShort { notice_minutes: 120 };
+    assert_eq!(book(&mut world, &caio, &shop, TEN, None).unwrap_err(), late);
+    book(&mut world, &ana, &shop, TEN, Some(id)).unwrap();
+}
+
+#[test]
+fn what_was_held_leaves_a_groups_size_as_it_was() {
+    let mut world = World::new();
+    let shop = world.shop(OpenProvider { service: offer(|o| o.capacity = 10), ..classic() });
+    let [ana, caio] = ["ana", "caio"].map(|name| world.person(name));
+    book(&mut world, &ana, &shop, TEN, None).unwrap();
+    let size = |world: &mut World, capacity| {
+        let changed = offer(|o| o.capacity = capacity).unwrap();
+        let change = domain::provider::ChangeService { service: shop.service, offer: changed };
+        let change = domain::provider::ChangeProvider { provider: shop.id, change };
+        world.run(&shop.owner, &change).unwrap();
+    };
+    size(&mut world, 4);
+    let held = hold(&mut world, &caio, &shop, TEN).unwrap().outcome.hold;
+    world.run(&caio, &ReleaseHold { hold: held }).unwrap();
+    assert_eq!(world.agenda(&shop, "2026-03-03").occupations[0].capacity, 10);
+    // Held alone, booked in a group.
+    size(&mut world, 1);
+    let held = hold(&mut world, &caio, &shop, ELEVEN).unwrap().outcome.hold;
+    size(&mut world, 10);
+    book(&mut world, &caio, &shop, ELEVEN, Some(held)).unwrap();
+    book(&mut world, &ana, &shop, ELEVEN, None).unwrap();
 }
 
 #[test]
@@ -148,10 +224,13 @@ fn whoever_holds_another_slot_of_the_day_lets_the_first_go() {
     assert_eq!(done.names(), ["HeldSlotFreed", "HoldPlaced", "HoldReleased", "SlotHeld"]);
     assert_eq!(ended(&world, first), Some(Ended::Released));
     assert!(hold(&mut world, &caio, &shop, TEN).is_ok());
-    // The same slot again is a new hold with all its time; another day is another hold.
+    // The same slot again is the same hold, and no longer; another day is another hold.
     world.now += TimeDelta::minutes(9);
-    let again = hold(&mut world, &ana, &shop, ELEVEN).unwrap().outcome;
-    assert_eq!(again.held.expires_at, world.now + TimeDelta::minutes(10));
+    let again = hold(&mut world, &ana, &shop, ELEVEN).unwrap();
+    assert!(again.events.is_empty());
+    let again = again.outcome;
+    assert_eq!(again.hold, done.outcome.hold);
+    assert_eq!(again.held.expires_at, world.now + TimeDelta::minutes(1));
     hold(&mut world, &ana, &shop, "2026-03-04T14:00:00Z").unwrap();
     assert_eq!(ended(&world, again.hold), None);
 }

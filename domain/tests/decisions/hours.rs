@@ -166,6 +166,19 @@ fn whoever_holds_the_last_place_of_a_day_books_it() {
 }
 
 #[test]
+fn on_a_day_that_has_more_than_it_may_one_can_still_move() {
+    let (mut world, shop, ana) = town();
+    let mut book = |start: &str| world.book(&ana, &shop, start).unwrap().outcome.appointment;
+    let (_, appointment) = (book("2026-03-03T13:00:00Z"), book("2026-03-03T14:00:00Z"));
+    change(&mut world, &shop, SetPolicy { policy: policy(|p| p.max_per_day = Some(1)).unwrap() });
+    let to = |start: &str| RescheduleAppointment { appointment, start: instant(start) };
+    world.run(&ana, &to("2026-03-03T15:00:00Z")).unwrap();
+    world.run(&ana, &to("2026-03-04T15:00:00Z")).unwrap();
+    let back = world.run(&ana, &to("2026-03-03T15:00:00Z"));
+    assert!(matches!(back, Err(Refusal::DayFull { limit: 1, .. })), "{back:?}");
+}
+
+#[test]
 fn a_booking_on_a_shop_without_a_limit_reads_no_other_agenda() {
     let (mut world, shop, ana) = town();
     let done = world.book(&ana, &shop, "2026-03-03T13:00:00Z").unwrap();

@@ -1,8 +1,9 @@
 //! Holds whose time is over.
 //!
-//! Nobody waits for this job: an agenda minds no hold whose time is over, nor does a reader. It appends `HoldExpired`, so that
-//! sockets hear of the slot and the agenda forgets the seat. A hold that ended otherwise, or was expired already, leaves
-//! nothing to do.
+//! Nothing depends on this job: an agenda minds no hold whose time is over, nor does a reader. It appends `HoldExpired`, so that
+//! sockets hear of the slot, the agenda forgets the seat, and an offer goes on to the next in line. A hold that ended
+//! otherwise, or was expired already, leaves nothing to do. A job each and no sweep, as with unanswered bookings: no table
+//! lists holds.
 
 use chrono::TimeDelta;
 use domain::actor::Actor;

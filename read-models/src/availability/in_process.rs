@@ -258,7 +258,7 @@ fn weight(value: &Value) -> u32 {
     let bytes = 256
         + match value {
             Value::Schedule(doc) => doc.size() * 64 + 512,
-            Value::Day(doc) => doc.taken.len() * 96,
+            Value::Day(doc) => doc.size(),
             Value::DayList(doc) => doc.items.len() * 1024,
             Value::Catalogue(_) => 0,
         };
