@@ -165,7 +165,7 @@ async fn an_owner_sets_hours_overrides_and_services_of_their_own_shop_alone() {
     let day = "/api/providers/overrides/2026-03-03";
     let answer = api.put(day, Some(&ana), json!({"windows": []})).await;
     assert_eq!((answer.status, &answer.body), (StatusCode::OK, &json!({"id": shop})));
-    api.book(&eva, &shop, TOMORROW_10).await.is(422, "outside-hours");
+    api.book(&eva, &shop, TOMORROW_10).await.is(422, "day-off");
     let answer = api.delete(day, Some(&ana)).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     assert_eq!(answer.headers["etag"], "\"v4\"");

@@ -77,7 +77,7 @@ pub struct Schedule {
     pub zone: Zone,
     /// The windows of each weekday.
     pub weekly: WeeklyHours,
-    /// Days that differ: time off (no windows) or other hours.
+    /// Days that differ: other hours, or none.
     pub overrides: BTreeMap<NaiveDate, Windows>,
     /// Notice, horizon and the like.
     pub policy: Policy,

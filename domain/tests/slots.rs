@@ -12,9 +12,11 @@ use std::ops::Range;
 use chrono::{DateTime, Days, NaiveDate, Offset, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use domain::Instant;
+use domain::holidays::HolidayCalendar;
 use domain::hours::{MinuteOfDay, Policy, WeeklyHours, Window, Windows, Zone};
 use domain::ids::{Mint, RoutingSlot, ServiceId};
 use domain::slots::{Measure, Schedule, Span, Taken, utc_days_around};
+use domain::time_off::TimeOff;
 use proptest::prelude::*;
 
 // ── The oracle ──────────────────────────────────────────────────────────────────────────────────────────
@@ -642,4 +644,22 @@ fn windows_are_open_at_the_instants_the_clock_on_the_wall_has() {
     // Samoa had no 30 December 2011.
     assert!(spans(chrono_tz::Pacific::Apia, &two, "2011-12-30").is_empty());
     assert!(spans(chrono_tz::UTC, &windows(&[]), "2026-03-02").is_empty());
+}
+
+#[test]
+fn neither_time_off_nor_a_holiday_is_open() {
+    let mut schedule = schedule(chrono_tz::UTC, &windows(&[(480, 720), (720, 1080)]));
+    let off =
+        TimeOff::new("2026-03-02T10:30".parse().unwrap(), "2026-03-02T13:00".parse().unwrap());
+    schedule.time_off.insert(Mint::new([2; 32]).id(RoutingSlot::from_bits(1), 0), off.unwrap());
+    schedule.holidays = Some(HolidayCalendar::Brazil);
+    let open = |day: &str| -> Vec<String> {
+        let open = schedule.open(date(day));
+        open.iter()
+            .map(|span| format!("{}-{}", span.start.format("%H:%M"), span.end.format("%H:%M")))
+            .collect()
+    };
+    assert_eq!(open("2026-03-02"), ["08:00-10:30", "13:00-18:00"]);
+    assert_eq!(open("2026-03-03"), ["08:00-12:00", "12:00-18:00"]);
+    assert_eq!(open("2026-12-25"), [""; 0]);
 }

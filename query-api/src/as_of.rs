@@ -3,18 +3,20 @@
 //! `GET /api/appointments/{id}?as_of=2026-03-01T12:00:00Z` finds the last event the appointment's partition had recorded
 //! until then, say 3:17, folds the appointment's own events up to there as the projector of the read tables would have,
 //! and answers that row; `as_of_position=3:17` says the same for good. A provider's day begins at its agendas: whatever
-//! they ever gave a seat, folded up to there, less what is at another time. What was erased since is missing.
+//! they ever gave a seat, folded up to there, less what is at another time. What was erased since is missing. What could
+//! be booked then follows from the provider's schedule and the agendas, folded up to there.
 //!
 //! Nothing is written, and no read model is asked, so none can be behind. A crash loses the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use domain::Instant;
 use domain::actor::Actor;
 use domain::agenda::Agenda;
-use domain::aggregate::StreamId;
+use domain::aggregate::{Aggregate as _, StreamId};
 use domain::appointment::Appointment;
 use domain::event::Event;
 use domain::ids::{AgendaId, AppointmentId, Id, ProviderId};
@@ -25,6 +27,7 @@ use event_log::{AsOf, LogError, Recorded};
 use http_kit::extract::Timestamp;
 use http_kit::{Kind, Problem};
 use read_models::appointments::{AppointmentRow, Appointments, OF_PROVIDER};
+use read_models::availability::{Availability, DayDoc, ScheduleDoc};
 use read_models::paging::{self, Page, PageLimit};
 use read_models::table::{self, Stamp, TableError};
 
@@ -200,6 +203,62 @@ pub(crate) async fn day(
         }
     }
     Ok((page, until))
+}
+
+/// What could be booked of a provider then.
+pub(crate) struct Then {
+    /// The schedule, and what was taken.
+    pub(crate) availability: Availability,
+    /// The instant that is.
+    pub(crate) now: Instant,
+    /// After which event.
+    pub(crate) at: Position,
+}
+
+/// What could be booked of a provider then on these local dates; for the provider.
+pub(crate) async fn availability(
+    state: &QueryState,
+    actor: &Actor,
+    provider: ProviderId,
+    (first, last): (NaiveDate, NaiveDate),
+    point: &Point,
+) -> Result<Then, Problem> {
+    rules::own(actor)?;
+    let present = state.log.load::<Provider>(provider).await.map_err(log_problem)?;
+    let shop = present.state.shop.as_ref().ok_or(Kind::NotFound)?;
+    rules::provider_day(actor, shop.account)?;
+    let until = point.of(state, state.log.partition_of(provider.slot())).await?;
+    let then = state.log.load_until::<Provider>(provider, until).await.map_err(log_problem)?;
+    let doc = ScheduleDoc::of(&then.state).ok_or(Kind::NotFound)?;
+
+    let mut agendas: BTreeMap<StreamId, (NaiveDate, Agenda)> = BTreeMap::new();
+    for day in Availability::days_around(first, last) {
+        let stream = StreamId::of::<Agenda>(AgendaId::of(provider, day));
+        agendas.insert(stream, (day, Agenda::default()));
+    }
+    let streams: Vec<StreamId> = agendas.keys().copied().collect();
+    let read = state.log.replay(&streams, until, |recorded| {
+        if let (Event::Agenda(event), Some((_, agenda))) =
+            (&recorded.event, agendas.get_mut(&recorded.stream))
+        {
+            agenda.evolve(event);
+        }
+        ControlFlow::Continue(())
+    });
+    read.await.map_err(log_problem)?;
+    let mut availability = Availability::new(Arc::new(doc));
+    for (day, agenda) in agendas.into_values() {
+        availability.add_day(day, Arc::new(DayDoc { taken: agenda.taken() }));
+    }
+    let now = match point {
+        Point::Instant(instant) => *instant,
+        Point::Position(_) => {
+            let read = state.log.tail(until.partition, until.number.saturating_sub(1), 1).await;
+            let event = read.map_err(log_problem)?.pop();
+            event.ok_or(Kind::NotFound)?.recorded_at
+        }
+    };
+    Ok(Then { availability, now, at: until })
 }
 
 /// What the agendas of a stretch ever gave a seat in it, where it was not given another one in them since: when, and

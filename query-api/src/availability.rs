@@ -260,6 +260,30 @@ pub(crate) async fn cached(
     }
 }
 
+/// The service that is asked about; where none is named, the only one.
+pub(crate) fn service_of(
+    shop: &ScheduleDoc,
+    wanted: Option<ServiceId>,
+) -> Result<Measure, Problem> {
+    let services = &shop.services;
+    match wanted {
+        Some(id) => services
+            .iter()
+            .find(|measure| measure.service == id)
+            .copied()
+            .ok_or(Kind::NotFound.into()),
+        None => match services.as_slice() {
+            [only] => Ok(*only),
+            [] => Err(Kind::NotFound.into()),
+            _ => Err(Problem::field(
+                Kind::InvalidQuery,
+                "service_id",
+                "name one: the provider offers several",
+            )),
+        },
+    }
+}
+
 /// An instant as a clock at the provider's shows it, with its offset (RFC 3339).
 pub(crate) fn local(at: Instant, zone: Zone) -> String {
     at.with_timezone(&zone.0).to_rfc3339_opts(SecondsFormat::Secs, false)
@@ -394,23 +418,7 @@ impl Asked {
 
     /// The service that was asked for, or the only one.
     pub(crate) fn service(&self, wanted: Option<ServiceId>) -> Result<Measure, Problem> {
-        let services = &self.availability.schedule().services;
-        match wanted {
-            Some(id) => services
-                .iter()
-                .find(|measure| measure.service == id)
-                .copied()
-                .ok_or(Kind::NotFound.into()),
-            None => match services.as_slice() {
-                [only] => Ok(*only),
-                [] => Err(Kind::NotFound.into()),
-                _ => Err(Problem::field(
-                    Kind::InvalidQuery,
-                    "service_id",
-                    "name one: the provider offers several",
-                )),
-            },
-        }
+        service_of(self.availability.schedule(), wanted)
     }
 
     /// Computes; if days are missing, loads them from the log and computes again.

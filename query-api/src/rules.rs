@@ -17,7 +17,7 @@
 //! | a hold | its holder; to others it does not exist |
 //! | a provider's time off, the appointments its hours no longer have | the provider |
 //! | how long a provider's line is | the provider; others are told that it is not theirs |
-//! | a provider's appointments of a day, now or as of a point, and calendar | the provider; others are told that it is not theirs |
+//! | a provider's appointments of a day, now or as of a point, calendar, and free slots as of a point | the provider; others are told that it is not theirs |
 
 use domain::Instant;
 use domain::actor::{Actor, Role};

@@ -4,12 +4,16 @@
 //! said by the rules a booking is refused by (`domain/src/bookable.rs`), in the words of its problem.
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use chrono::{NaiveDate, TimeDelta};
 use domain::Instant;
 use domain::hours::Zone;
 use domain::ids::{Id, ProviderId, ServiceId};
-use domain::position::Position;
+use domain::position::{Position, PositionToken};
+use domain::slots::{Measure, Span};
+use http_kit::auth::SignedIn;
 use http_kit::extract::{Date, Json, Query, Rendered, Timestamp};
+use http_kit::headers::At;
 use http_kit::origin::RequestOrigin;
 use http_kit::problem::QueryProblems;
 use http_kit::{Kind, Problem};
@@ -18,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::QueryState;
-use crate::availability::{Asked, Looked, Question, SlotBody, cached, local, look};
+use crate::as_of::{self, Point};
+use crate::availability::{Asked, Looked, Question, SlotBody, cached, local, look, service_of};
 use crate::freshness::Seen;
 
 /// The most days one answer spans.
@@ -44,6 +49,48 @@ pub struct RangeParams {
     /// The IANA zone the dates and `local_start` are in; the provider's unless given.
     #[param(value_type = Option<String>, example = "Europe/Lisbon")]
     zone: Option<Zone>,
+    /// As it was at this instant, which is past.
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>, example = "2026-03-01T12:00:00Z")]
+    as_of: Option<Timestamp>,
+    /// As it was after the event at this position: what `Pontual-Position` says.
+    #[param(value_type = Option<String>, example = "3:17")]
+    as_of_position: Option<PositionToken>,
+}
+
+/// What is wanted of a range.
+struct Range {
+    provider: ProviderId,
+    from: NaiveDate,
+    to: NaiveDate,
+    zone: Option<Zone>,
+}
+
+impl Range {
+    /// The provider's local dates its slots may be on: two zones' dates lie up to two days apart (Pago Pago, Kiritimati).
+    fn days(&self) -> (NaiveDate, NaiveDate) {
+        match self.zone {
+            None => (self.from, self.to),
+            Some(_) => (self.from - TimeDelta::days(2), self.to + TimeDelta::days(2)),
+        }
+    }
+
+    /// The answer: those of these free slots that are in it.
+    fn body(&self, measure: &Measure, mut slots: Vec<Span>, providers: Zone) -> RangeBody {
+        let shown = self.zone.unwrap_or(providers);
+        if self.zone.is_some() {
+            let day = |at: Instant| at.with_timezone(&shown.0).date_naive();
+            slots.retain(|slot| (self.from..=self.to).contains(&day(slot.start)));
+        }
+        RangeBody {
+            provider_id: self.provider,
+            service_id: measure.service,
+            from: self.from,
+            to: self.to,
+            time_zone: shown.name(),
+            provider_time_zone: providers.name(),
+            slots: slots.into_iter().map(|slot| SlotBody::of(slot, shown)).collect(),
+        }
+    }
 }
 
 /// The free slots of a range of days.
@@ -70,53 +117,57 @@ pub struct RangeBody {
 }
 
 /// The free slots of at most 62 days, in the provider's zone or one's own.
+///
+/// With `as_of` or `as_of_position`, for the provider: what could be booked then, by the hours, services and appointments of
+/// then; `Pontual-Position` says after which event that is.
 #[utoipa::path(
     get, path = "/api/providers/available-slots", operation_id = "AvailableSlots", tag = "availability",
     params(RangeParams),
-    responses((status = 200, body = RangeBody), QueryProblems)
+    responses(
+        (status = 200, body = RangeBody),
+        (status = 422, description = "history-too-long: more happened until then than can be read again"),
+        QueryProblems,
+    ),
+    security((), ("bearer" = []))
 )]
 pub async fn available_slots(
     State(state): State<QueryState>,
+    actor: Result<SignedIn, Problem>,
     Query(params): Query<RangeParams>,
     Seen(after): Seen,
-) -> Result<Rendered, Problem> {
-    let RangeParams { provider_id, service_id, from: Date(from), to: Date(to), zone } = params;
+) -> Result<Response, Problem> {
+    let RangeParams { provider_id, service_id, from, to, zone, as_of, as_of_position } = params;
+    let (Date(from), Date(to)) = (from, to);
     if to < from || (to - from).num_days() >= MAX_DAYS {
         let wrong = "must not be before from, nor 62 days or more after it";
         return Err(Problem::field(Kind::InvalidQuery, "to", wrong));
     }
-    // Another zone's dates touch those of the provider's and the ones beside them.
-    let (first, last) = match zone {
-        None => (from, to),
-        Some(_) => (from - TimeDelta::days(1), to + TimeDelta::days(1)),
-    };
+    let range = Range { provider: provider_id, from, to, zone };
+    let (first, last) = range.days();
+    if let Some(point) = Point::named(as_of, as_of_position)? {
+        let SignedIn(actor) = actor?;
+        let then = as_of::availability(&state, &actor, provider_id, (first, last), &point).await?;
+        let shop = then.availability.schedule();
+        let measure = service_of(shop, service_id)?;
+        let slots = then.availability.free_between(&measure, first, last, then.now);
+        let slots = slots.expect("the days around hold all that is in a slot's way");
+        let body = Rendered::of(&range.body(&measure, slots, shop.schedule.zone))?;
+        return Ok((At([then.at].into_iter().collect()), body).into_response());
+    }
     let now = state.log.clock().now();
     let question = Question::Range(provider_id, service_id, (from, to), zone);
     let mut asked = match look(&state, question, (first, last), &after, now).await? {
-        Looked::Answered(answer) => return Ok(answer),
+        Looked::Answered(answer) => return Ok(answer.into_response()),
         Looked::Anew(asked) => asked,
     };
     let measure = asked.service(service_id)?;
-    let mut slots = asked
+    let slots = asked
         .retry(&state, |availability| availability.free_between(&measure, first, last, now))
         .await?;
-    let providers = asked.availability.schedule().schedule.zone;
-    let shown = zone.unwrap_or(providers);
-    if zone.is_some() {
-        let day = |at: Instant| at.with_timezone(&shown.0).date_naive();
-        slots.retain(|slot| (from..=to).contains(&day(slot.start)));
-    }
-    let answer = Rendered::of(&RangeBody {
-        provider_id,
-        service_id: measure.service,
-        from,
-        to,
-        time_zone: shown.name(),
-        provider_time_zone: providers.name(),
-        slots: slots.into_iter().map(|slot| SlotBody::of(slot, shown)).collect(),
-    })?;
+    let zone = asked.availability.schedule().schedule.zone;
+    let answer = Rendered::of(&range.body(&measure, slots, zone))?;
     let from = asked.availability.for_slots(&measure, first, last, now);
-    Ok(state.answers.keep(question, (from, asked.as_of), now, answer))
+    Ok(state.answers.keep(question, (from, asked.as_of), now, answer).into_response())
 }
 
 /// Which slot.

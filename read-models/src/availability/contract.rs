@@ -669,6 +669,9 @@ mod computing {
             };
             let today = day("2026-03-29");
             hours.schedule.overrides.insert(today, serde_json::from_str(windows).unwrap());
+            hours.schedule.policy.max_per_day =
+                random.random_bool(0.3).then(|| random.random_range(1..15));
+            let now = at("2026-03-28T09:00:00Z");
             let (measure, other) = (measure(&mut random), measure(&mut random));
             let mut taken = Vec::new();
             for _ in 0..random.random_range(0..25) {
@@ -680,11 +683,12 @@ mod computing {
                     start,
                     service: measure.service,
                     capacity: measure.capacity,
-                    seats_taken: 1,
-                    held_until: vec![],
+                    seats_taken: random.random_range(0..=1),
+                    held_until: (0..random.random_range(0..=1))
+                        .map(|_| now + TimeDelta::minutes(random.random_range(-5..5)))
+                        .collect(),
                 });
             }
-            let now = at("2026-03-28T09:00:00Z");
             let mut availability = Availability::new(Arc::new(hours.clone()));
             // Of the days around it those that matter are enough, and are asked for at once.
             let around = Availability::days_around(today, today);
@@ -717,6 +721,18 @@ mod computing {
             assert_eq!(fewer.free_days(&measure, first, last, now).unwrap(), days);
             let fewer = availability.clone().for_slots(&measure, today, today, now);
             assert_eq!(fewer.free_slots(&measure, today, now).unwrap(), free);
+            // A range is its days, and what a booking would be told is what is listed.
+            let range = availability.free_between(&measure, first, last, now).unwrap();
+            let of_days = first.iter_days().take_while(|day| *day <= last);
+            let of_days: Vec<Span> =
+                of_days.flat_map(|day| hours.schedule.free(&measure, day, &taken, now)).collect();
+            assert_eq!(range, of_days);
+            for slot in hours.schedule.candidates(&measure, today) {
+                let told = availability.bookable(&measure, slot.start, now).unwrap();
+                assert_eq!(told.is_ok(), free.contains(&slot), "{told:?}");
+            }
+            let ends = availability.next_expiry(now);
+            assert!(ends.is_none_or(|ends| now < ends));
         }
         assert!(found > 1000, "the examples must not be empty: {found}");
     }

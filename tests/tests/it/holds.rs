@@ -172,3 +172,39 @@ async fn of_sixty_four_that_hold_or_book_one_slot_one_wins_and_the_holder_gets_i
         }
     }
 }
+
+#[tokio::test]
+async fn whoever_holds_a_slot_books_it_though_sixty_three_others_try_at_once() {
+    for profile in Profile::ALL {
+        let pontual = Pontual::start(profile).await;
+        let ana = pontual.provider("Ana").await;
+        let bia = pontual.client("Bia").await;
+        let mut racers = Vec::new();
+        for n in 0..8 {
+            racers.push(pontual.client(&format!("Racer{n}")).await);
+        }
+        let start = in_days(10, "12:00:00Z");
+        let held = hold(&bia, &ana, &start).await.expect(201);
+        let told = race(&racers, |n, racer| {
+            let mut body = json!({ "provider_id": ana.id, "start": start });
+            let (api, path) = match n {
+                31 => {
+                    body["hold"] = held.body["id"].clone();
+                    (bia.api.clone(), "/api/appointments")
+                }
+                n if n % 2 == 0 => (racer.api.clone(), "/api/holds"),
+                _ => (racer.api.clone(), "/api/appointments"),
+            };
+            Box::pin(async move { api.post(path, body).await })
+        })
+        .await;
+        let won: Vec<_> = told.iter().filter(|answer| answer.status == 201).collect();
+        assert_eq!(won.len(), 1, "{profile:?}");
+        assert_eq!(won[0].body["status"], "pending", "it is the appointment");
+        bia.api.get(won[0].header("location").unwrap()).await.expect(200);
+        for lost in told.iter().filter(|answer| answer.status != 201) {
+            assert_eq!(lost.status, 409, "{}", lost.body);
+            assert!(["slot-held", "slot-taken"].contains(&lost.problem()), "{}", lost.body);
+        }
+    }
+}

@@ -194,3 +194,48 @@ async fn a_range_of_days_is_listed_in_the_providers_zone_or_the_askers() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_could_be_booked_then_is_said_though_everything_changed_since() {
+    for profile in Profile::ALL {
+        let pontual = Pontual::start(profile).await;
+        let ana = pontual.provider("Ana").await;
+        let (bia, owner) = (pontual.client("Bia").await, &ana.owner.api);
+        let day = &in_days(10, "")[..10];
+        let id = &ana.id;
+        let path = format!("/api/providers/available-slots?provider_id={id}&from={day}&to={day}");
+        let (mut kept, mut count) = (Vec::new(), Vec::new());
+        let mut keep = async |position: String| {
+            let now = owner.get_after(&path, &position).await.expect(200).body;
+            count.push(now["slots"].as_array().unwrap().len());
+            kept.push((position, now));
+        };
+        let held = json!({ "provider_id": id, "start": in_days(10, "17:00:00Z") });
+        keep(ana.position.clone()).await;
+        let booked = bia.book(&ana, &in_days(10, "12:00:00Z")).await.expect(201);
+        keep(booked.position()).await;
+        keep(bia.api.post("/api/holds", held).await.expect(201).position()).await;
+        let off = json!({ "from": format!("{day}T15:00"), "until": format!("{day}T24:00") });
+        let off_path = format!("/api/providers/{id}/time-off");
+        owner.post(&off_path, off).await.expect(422);
+        let off = json!({ "from": format!("{day}T15:00"), "until": format!("{day}T18:00") });
+        keep(owner.post(&off_path, off).await.expect(201).position()).await;
+        let gone = format!("/api/appointments/{}", booked.body["id"].as_str().unwrap());
+        keep(bia.api.delete(&gone).await.expect(200).position()).await;
+        let closed = json!({ "windows": [] });
+        let closed = owner.put(&format!("/api/providers/overrides/{day}"), closed).await;
+        keep(closed.expect(200).position()).await;
+        assert_eq!(count, [10, 9, 8, 5, 6, 0], "{profile:?}");
+
+        for (position, then) in &kept {
+            let asked = format!("{path}&as_of_position={position}");
+            let answer = owner.get(&asked).await.expect(200);
+            assert_eq!(&answer.body, then, "{profile:?}");
+            assert!(position.split(',').any(|at| at == answer.position()), "{position}");
+            bia.api.get(&asked).await.expect(403);
+            pontual.nobody().get(&asked).await.expect(401);
+        }
+        owner.get(&format!("{path}&as_of=2020-01-01T00:00:00Z")).await.expect(404);
+        owner.get(&format!("{path}&as_of={}", in_days(1, "12:00:00Z"))).await.expect(400);
+    }
+}
