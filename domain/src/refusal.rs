@@ -89,6 +89,9 @@ pub enum Refusal {
     /// A hold is for another slot than is to be booked with it.
     #[error("the hold is for another slot")]
     HoldMismatch,
+    /// Somebody waits for that service at a time that meets this one.
+    #[error("already in line")]
+    AlreadyInLine,
     /// A hold has become an appointment already.
     #[error("the hold is used")]
     HoldUsed,

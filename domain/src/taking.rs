@@ -113,14 +113,17 @@ impl Wanted<'_, '_> {
     }
 
     /// The free starts of these local days.
-    fn free(&self, days: Vec<NaiveDate>) -> Result<Vec<Instant>, Stop> {
-        let zone = self.schedule.zone;
+    fn free(&self, mut days: Vec<NaiveDate>) -> Result<Vec<Instant>, Stop> {
+        let (zone, now) = (self.schedule.zone, self.view.now());
+        // What cannot be booked need not be looked at.
+        let (today, last) = (self.schedule.local_day(now), self.schedule.last_day(now));
+        days.retain(|day| (today..=last).contains(day));
         let around = days.iter().flat_map(|day| utc_days_around(zone, *day));
         let consult = |utc_day| self.view.consult::<Agenda>(AgendaId::of(self.provider, utc_day));
         let taken = self.taken(around, consult)?;
         Ok(days
             .iter()
-            .flat_map(|day| self.schedule.free(&self.measure, *day, &taken, self.view.now()))
+            .flat_map(|day| self.schedule.free(&self.measure, *day, &taken, now))
             .map(|slot| slot.start)
             .collect())
     }

@@ -226,6 +226,10 @@ impl Waitlist {
         wait: Wait,
         now: Instant,
     ) -> Result<Vec<WaitlistEvent>, Refusal> {
+        // Its id comes from the command's: an earlier one, whose answer is no longer kept, has joined.
+        if self.place(wait.id).is_some() {
+            return Err(Refusal::KeySpent);
+        }
         let mut events: Vec<_> = self.passed(provider, now).collect();
         let standing = self.line.len() - events.len();
         if standing >= MAX_WAITING {

@@ -185,6 +185,10 @@ kinds! {
     HoldUsed = "hold-used", CONFLICT,
         "A reserva temporária já foi usada" / "The hold is used",
         "Esta reserva temporária já virou um agendamento; veja os seus agendamentos." / "This hold has become an appointment already; see your appointments.";
+    /// Somebody waits for that service at a time that meets this one.
+    AlreadyInLine = "already-in-line", CONFLICT,
+        "Você já está na fila" / "You are in line already",
+        "Você já espera por este serviço em parte deste período; saia da fila para mudar o período." / "You wait for this service in a part of that time already; leave the line to change the time.";
     /// Somebody would wait for what is free.
     NothingToWaitFor = "nothing-to-wait-for", CONFLICT,
         "Há horários livres" / "There is nothing to wait for",
@@ -582,6 +586,7 @@ impl From<Refusal> for Problem {
                 Self::from(Kind::DayFull).with_alternatives(alternatives).with("limit", limit)
             }
             Refusal::HoldMismatch => Kind::HoldMismatch.into(),
+            Refusal::AlreadyInLine => Kind::AlreadyInLine.into(),
             Refusal::HoldUsed => Kind::HoldUsed.into(),
             Refusal::SeriesNotBookable { refused } => {
                 Self::from(Kind::SeriesNotBookable).with("occurrences", occurrences(refused))

@@ -222,7 +222,7 @@ impl Tally {
     }
 
     /// Fails the test unless everybody whose request was not done hears so with a 409 of one of these types; who hears of a
-    /// slot that is taken also hears what is free instead, which is another one.
+    /// slot that is taken, held or full also hears what is free instead, which is another one.
     #[track_caller]
     pub fn losers_hear(&self, problems: &[&str]) {
         for Score { who, wanted, answer } in &self.scores {
@@ -231,7 +231,7 @@ impl Tally {
             }
             let fits = answer.status == 409 && problems.contains(&answer.problem());
             assert!(fits, "{who} hears {}: {}\n{self}", answer.status, answer.body);
-            if answer.problem() == "slot-taken" {
+            if ["slot-taken", "slot-held", "group-full", "day-full"].contains(&answer.problem()) {
                 let instead = answer.body["alternatives"].as_array().into_iter().flatten();
                 let mut instead: Vec<_> = instead.filter_map(Value::as_str).collect();
                 assert!(!instead.is_empty(), "{who} hears of no alternative\n{self}");

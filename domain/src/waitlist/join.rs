@@ -95,6 +95,10 @@ impl Command for JoinWaitlist {
         if let Some(n) = line.iter().position(same) {
             return Ok(Waits::of(self.provider, line[n].wait, &line[..n]));
         }
+        // One turn each: else somebody could have the next ones, too.
+        if line.iter().any(|other| other.wait.account == account && other.wait.meets(&wait)) {
+            return Err(Refusal::AlreadyInLine.into());
+        }
 
         // Required to stay as they are: what is given back at this moment comes before or after.
         let measure = service.measure();

@@ -1,6 +1,6 @@
 //! Offering what was given back to the first in line whom it fits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,8 @@ use crate::agenda::{Agenda, AgendaCommand, Holding, Leaving};
 use crate::command::{Command, Stop, Target, View, every};
 use crate::hold::{Held, Hold, HoldCommand};
 use crate::hours::Policy;
-use crate::ids::{AgendaId, HoldId, Id, ProviderId, WaitId, WaitlistId};
-use crate::provider::Provider;
+use crate::ids::{AgendaId, HoldId, Id, ProviderId, ServiceId, WaitId, WaitlistId};
+use crate::provider::{Doors, Provider};
 use crate::slots::{Measure, Schedule, Span, Taken, shifted, utc_days_around};
 use crate::taking::Wanted;
 use crate::{Instant, Refusal};
@@ -40,6 +40,9 @@ pub struct SlotOnOffer {
     pub offered: Option<(WaitId, HoldId)>,
     /// Whether there may be more to do: somebody was offered something, or found to be gone.
     pub more: bool,
+    /// Whether the provider is away for now: what is free is offered when they are back.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// A slot and for whom it is kept.
@@ -70,20 +73,32 @@ impl OfferFreedSlot {
         let taken: Vec<Taken> =
             every(utc.into_iter().map(load))?.into_iter().flat_map(Agenda::taken).collect();
 
+        // The local days around begin and end within a day of it, in any zone.
+        let around = Span {
+            start: shifted(begin, -TimeDelta::days(1)),
+            end: shifted(end, TimeDelta::days(1)),
+        };
+        let mut free_of: BTreeMap<ServiceId, Vec<Span>> = BTreeMap::new();
         let (mut candidates, mut gone) = (Vec::new(), Vec::new());
-        for waiting in list.line.iter().filter(|waiting| waiting.offer.is_none()) {
-            let wait = waiting.wait;
-            let Ok(service) = provider.offered(wait.service) else {
+        let waits = list.line.iter().filter(|waiting| waiting.offer.is_none());
+        for wait in waits.map(|waiting| waiting.wait).filter(|wait| now < wait.to) {
+            let Ok(service) = provider.service(wait.service) else {
                 gone.push(wait.id);
                 continue;
             };
+            // What is not on offer just now is waited for until it is again.
+            if !service.is_active || !around.intersects(&Span { start: wait.from, end: wait.to }) {
+                continue;
+            }
             let measure = service.measure();
-            let free = days.iter().flat_map(|day| schedule.free(&measure, *day, &taken, now));
+            let free = free_of.entry(wait.service).or_insert_with(|| {
+                days.iter().flat_map(|day| schedule.free(&measure, *day, &taken, now)).collect()
+            });
             let timely = |slot: Span| {
                 let until = offered_until(schedule, slot, now);
                 (until - now >= SHORTEST).then_some((slot, until))
             };
-            let found = free.filter(|slot| wait.fits(*slot)).find_map(timely);
+            let found = free.iter().copied().filter(|slot| wait.fits(*slot)).find_map(timely);
             if let Some((slot, expires_at)) = found {
                 candidates.push(Candidate { wait, measure, slot, expires_at });
             }
@@ -158,15 +173,17 @@ impl Command for OfferFreedSlot {
     }
 
     fn decide(&self, view: &View<'_>) -> Result<SlotOnOffer, Stop> {
-        let nobody = SlotOnOffer { offered: None, more: false };
+        let nobody = SlotOnOffer { offered: None, more: false, paused: false };
         let id = WaitlistId::of(self.provider);
         let list = view.load::<Waitlist>(id)?;
         if list.line.iter().all(|waiting| waiting.offer.is_some()) {
             return Ok(nobody);
         }
         let provider = view.load::<Provider>(self.provider)?;
-        // Who is closed just now offers nothing; whoever waits goes on waiting.
-        let Ok(shop) = provider.open() else { return Ok(nobody) };
+        let over = self.day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(1) <= view.now();
+        let Ok(shop) = provider.open() else {
+            return Ok(SlotOnOffer { paused: provider.doors == Doors::Paused && !over, ..nobody });
+        };
         let (candidates, mut gone) = self.candidates(view, list, provider)?;
         let may_act = |candidate: &Candidate| match view.consult::<Account>(candidate.wait.account)
         {
@@ -192,7 +209,7 @@ impl Command for OfferFreedSlot {
             gone,
         };
         view.decide::<Waitlist>(id, command)?;
-        Ok(SlotOnOffer { offered, more })
+        Ok(SlotOnOffer { offered, more, ..nobody })
     }
 }
 

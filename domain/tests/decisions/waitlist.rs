@@ -1,20 +1,20 @@
 //! Waitlists: first come, first served; one offer at a time; never one slot to two.
 
 use domain::Refusal;
-use domain::account::DeactivateAccount;
+use domain::account::{DeactivateAccount, ReactivateAccount};
 use domain::actor::Actor;
 use domain::aggregate::StreamId;
 use domain::appointment::{AppointmentStands, BookAppointment, CancelAppointment};
 use domain::event::Event;
-use domain::hold::{ExpireHold, ReleaseHold};
+use domain::hold::{ExpireHold, HoldSlot, ReleaseHold};
 use domain::ids::{AppointmentId, HoldId, WaitId, WaitlistId};
-use domain::provider::OpenProvider;
+use domain::provider::{ChangeProvider, ChangeService, OpenProvider};
 use domain::waitlist::{
     Ending, JoinWaitlist, LeaveWaitlist, MAX_PLACES, OfferFreedSlot, SlotOnOffer, Waitlist,
     WaitlistEvent, Waits,
 };
 
-use crate::world::{Done, Shop, World, classic, every_day, instant, policy};
+use crate::world::{Done, Shop, World, classic, every_day, instant, offer, policy};
 
 /// Tuesday 10:00 in São Paulo: the shop's only slot that day.
 const SLOT: &str = "2026-03-03T13:00:00Z";
@@ -167,6 +167,9 @@ fn nobody_waits_where_something_is_free_and_whoever_asks_twice_stands_once() {
     assert_eq!(refusal, Refusal::NothingToWaitFor { alternatives });
     let first = scene.waits(&bia);
     assert_eq!(scene.waits(&bia), first);
+    // Nor twice by asking for a little less: one turn each.
+    let less = scene.join(&bia, "2026-03-03T03:00:01Z", "2026-03-04T03:00:00Z");
+    assert_eq!(less.unwrap_err(), Refusal::AlreadyInLine);
     assert_eq!(scene.line(), [first]);
 }
 
@@ -186,8 +189,9 @@ fn stretches_and_lines_are_bounded() {
     let refusal = scene.join(&bia, "2027-03-04T12:00:00Z", "2027-03-05T12:00:00Z").unwrap_err();
     assert!(matches!(refusal, Refusal::BeyondHorizon { .. }));
     for hour in 0..MAX_PLACES {
-        let from = format!("2026-03-03T0{hour}:00:00Z");
-        scene.join(&bia, &from, "2026-03-03T15:00:00Z").unwrap();
+        let (from, to) =
+            (format!("2026-03-03T0{hour}:00:00Z"), format!("2026-03-03T0{hour}:59:00Z"));
+        scene.join(&bia, &from, &to).unwrap();
     }
     let refusal = scene.join(&bia, "2026-03-03T09:00:00Z", "2026-03-03T15:00:00Z").unwrap_err();
     assert!(matches!(refusal, Refusal::LimitReached { limit: MAX_PLACES, .. }));
@@ -217,6 +221,59 @@ fn nothing_is_offered_that_cannot_be_booked_any_more() {
     scene.offers();
     assert!(scene.line().is_empty());
     assert_eq!(scene.endings().last().unwrap().1, Ending::Passed);
+}
+
+#[test]
+fn what_is_not_on_offer_just_now_is_waited_for() {
+    let mut scene = scene(classic());
+    let bia = scene.world.person("bia");
+    let first = scene.waits(&bia);
+    scene.calls_off();
+    let (owner, service) = (scene.shop.owner.clone(), scene.shop.service);
+    let active = |scene: &mut Scene, is_active| {
+        let offer = offer(|offer| offer.is_active = is_active).unwrap();
+        let change = ChangeService { service, offer };
+        let change = ChangeProvider { provider: scene.shop.id, change };
+        scene.world.run(&owner, &change).unwrap();
+    };
+    active(&mut scene, false);
+    let nobody = scene.offers().outcome;
+    assert!(nobody.offered.is_none() && !nobody.more && !nobody.paused);
+    assert_eq!(scene.line(), [first]);
+    active(&mut scene, true);
+    assert_eq!(scene.offered().unwrap().0, first);
+}
+
+#[test]
+fn a_provider_who_is_away_offers_when_they_are_back() {
+    let mut scene = scene(classic());
+    let bia = scene.world.person("bia");
+    let first = scene.waits(&bia);
+    scene.calls_off();
+    let (owner, account) = (scene.shop.owner.clone(), scene.shop.owner.account().unwrap());
+    scene.world.run(&owner, &DeactivateAccount { account }).unwrap();
+    let away = scene.offers().outcome;
+    assert!(away.paused && away.offered.is_none());
+    let back = ReactivateAccount { account, proven_under: Some(1) };
+    scene.world.run(&Actor::Anonymous, &back).unwrap();
+    assert_eq!(scene.offered().unwrap().0, first);
+}
+
+#[test]
+fn an_offer_is_not_lost_by_holding_slots() {
+    let mut scene = scene(classic());
+    let bia = scene.world.person("bia");
+    let first = scene.waits(&bia);
+    scene.calls_off();
+    let (wait, offer) = scene.offered().unwrap();
+    assert_eq!(wait, first);
+    let hold = HoldSlot { provider: scene.shop.id, service: None, start: instant(SLOT) };
+    let done = scene.world.run(&bia, &hold).unwrap();
+    assert!(done.events.is_empty());
+    assert_eq!(done.outcome.hold, offer);
+    // Booked without naming it, it is taken all the same.
+    scene.takes(&bia, None).unwrap();
+    assert_eq!(scene.endings(), [(first, Ending::Taken)]);
 }
 
 #[test]

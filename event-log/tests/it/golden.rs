@@ -25,7 +25,7 @@ use domain::money::{Currency, HourlyRate, Money};
 use domain::notification_feed::NotificationFeedEvent;
 use domain::personal::Personal;
 use domain::provider::{Details, Offer, Point, ProviderEvent, Service, Standing};
-use domain::series::{BookedOccurrence, Mode, Placed, SeriesEvent};
+use domain::series::{BookedOccurrence, Mode, Placed, SeriesEvent, SeriesPart};
 use domain::session::{EndReason, SessionEvent};
 use domain::slots::{Measure, Schedule, Span};
 use domain::text::EmailAddress;
@@ -206,8 +206,29 @@ fn with_additions() -> Vec<(&'static str, Event)> {
         capacity: 3,
         hold: Some(hold()),
     };
+    let queued = Policy { waitlist_offer_minutes: Some(45), ..Policy::classic() };
+    let offered = Held { wait: Some(mint().id(slot(), 0)), ..held() };
+    let part = SeriesPart { series: mint().id(slot(), 0), number: 3 };
+    let occurrence = AppointmentEvent::AppointmentBooked {
+        terms: Box::new(Terms { series: Some(part), ..*terms() }),
+        slot: span(),
+        status: Status::Pending,
+        answer_by: None,
+        by: Side::Client,
+    };
+    let called_off = AppointmentEvent::AppointmentCancelled {
+        parties: parties(),
+        slot: span(),
+        by: Side::Client,
+        reason: None,
+        with_series: true,
+    };
     vec![
         ("with-details", profile.into()),
+        ("with-waitlist", ProviderEvent::PolicySet { policy: queued }.into()),
+        ("of-an-offer", HoldEvent::HoldPlaced { held: offered }.into()),
+        ("of-a-series", occurrence.into()),
+        ("with-its-series", called_off.into()),
         ("with-category", ProviderEvent::ServiceAdded { service: sorted }.into()),
         ("with-hours", own_hours.into()),
         ("with-limits", ProviderEvent::PolicySet { policy }.into()),
