@@ -250,11 +250,16 @@ impl Agenda {
         self.occupations.iter().any(|o| o.seats.contains(&appointment))
     }
 
-    /// The live hold of somebody on a slot that starts on this agenda's day, with its time.
-    pub fn hold_of(&self, holder: AccountId, day: NaiveDate, now: Instant) -> Option<HeldSeat> {
-        let todays = self.occupations.iter().filter(|o| o.slot.start.date_naive() == day);
-        let theirs = |seat: &&HeldSeat| seat.holder == holder && now < seat.expires_at;
-        todays.flat_map(|occupation| &occupation.held).find(theirs).copied()
+    /// The live holds of somebody on slots that start on this agenda's day.
+    pub fn holds_of(
+        &self,
+        holder: AccountId,
+        day: NaiveDate,
+        now: Instant,
+    ) -> impl Iterator<Item = HoldId> {
+        let todays = self.occupations.iter().filter(move |o| o.slot.start.date_naive() == day);
+        let theirs = move |seat: &&HeldSeat| seat.holder == holder && now < seat.expires_at;
+        todays.flat_map(|occupation| &occupation.held).filter(theirs).map(|seat| seat.hold)
     }
 
     fn has_hold(&self, hold: HoldId) -> bool {

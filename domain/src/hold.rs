@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, signed_in};
+use crate::account::signed_in;
 use crate::actor::Actor;
 use crate::agenda::{Agenda, AgendaCommand, Holding, Leaving};
 use crate::aggregate::{Aggregate, Context, StreamId, StreamKind, aggregate};
-use crate::appointment::wanted_service;
-use crate::command::{Command, Stop, Target, View};
+use crate::appointment::{client_may_book, wanted_service};
+use crate::command::{Command, Stop, Target, View, every};
 use crate::hours::{Policy, Zone};
 use crate::ids::{
     AccountId, AgendaId, AppointmentId, HoldId, Id, ProviderId, ServiceId, WaitId, WaitlistId,
@@ -234,12 +234,7 @@ impl Command for HoldSlot {
 
     /// Whoever could book it.
     fn authorize(&self, view: &View<'_>) -> Result<(), Stop> {
-        let client = signed_in(view.actor())?;
-        view.consult::<Account>(client)?.may_act()?;
-        if view.load::<Provider>(self.provider)?.open()?.account == client {
-            return Err(Refusal::OwnAppointment.into());
-        }
-        Ok(())
+        client_may_book(view, self.provider).map(drop)
     }
 
     fn decide(&self, view: &View<'_>) -> Result<SlotIsHeld, Stop> {
@@ -247,15 +242,13 @@ impl Command for HoldSlot {
         let provider = view.load::<Provider>(self.provider)?;
         let schedule = &provider.schedule;
         let measure = wanted_service(provider, self.service)?.measure();
-        let mine = mine(view, self.provider, holder, self.start)?;
-        if let Some((hold, held)) = mine
-            && held.is_for((self.provider, measure.service, self.start))
-        {
+        let asked = (self.provider, measure.service, self.start);
+        let mine = mine(view, holder, asked)?;
+        if let Some((hold, held)) = mine.filter(|(_, held)| held.is_for(asked)) {
             // Held again is held no longer: else a slot could be kept for ever.
             return Ok(SlotIsHeld { hold, held });
         }
-        // An offer stays until it is taken, declined or over.
-        let before = mine.filter(|(_, held)| held.wait.is_none()).map(|(hold, _)| hold);
+        let before = mine.map(|(hold, _)| hold);
         let slot = schedule.bookable(&measure, self.start, view.now())?;
         let minutes = schedule.policy.hold_minutes.unwrap_or(Policy::HOLD_MINUTES);
         let expires_at = shifted(view.now(), TimeDelta::minutes(minutes.into()));
@@ -387,23 +380,25 @@ pub(crate) fn to_book(
             Some(Ended::Released | Ended::Expired) => {}
         }
     }
-    let (provider, _, start) = wanted;
-    let mine = mine(view, provider, client, start)?;
-    // An offer of another slot stays.
-    Ok(mine.filter(|(_, held)| held.wait.is_none() || held.is_for(wanted)))
+    mine(view, client, wanted)
 }
 
-/// What somebody holds of a provider on an agenda's day.
+/// What somebody holds on the agenda's day of a slot that they want: that slot, else another. An offer of another slot is
+/// left out: it stays until it is taken, declined or over.
 fn mine(
     view: &View<'_>,
-    provider: ProviderId,
     holder: AccountId,
-    start: Instant,
+    wanted: (ProviderId, ServiceId, Instant),
 ) -> Result<Option<(HoldId, Held)>, Stop> {
+    let (provider, _, start) = wanted;
     let day = start.date_naive();
     let agenda = view.load::<Agenda>(AgendaId::of(provider, day))?;
-    let Some(seat) = agenda.hold_of(holder, day, view.now()) else { return Ok(None) };
-    Ok(view.load::<Hold>(seat.hold)?.standing().map(|held| (seat.hold, *held)))
+    let load = |hold| Ok((hold, view.load::<Hold>(hold)?.standing().copied()));
+    let holds = every(agenda.holds_of(holder, day, view.now()).map(load))?;
+    let standing = holds.into_iter().filter_map(|(hold, held)| Some((hold, held?)));
+    Ok(standing
+        .filter(|(_, held)| held.wait.is_none() || held.is_for(wanted))
+        .max_by_key(|(_, held)| held.is_for(wanted)))
 }
 
 /// Ends a hold for an appointment that is decided on the days `done`: it became that, or gave way to it.

@@ -1,12 +1,13 @@
 //! Taking, holding and freeing a slot: the agendas of every UTC day it touches, the limit of its local day, and the nearest
 //! free starts for whoever is refused.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use chrono::{Days, NaiveDate};
 
 use crate::agenda::{Agenda, AgendaCommand, Leaving};
-use crate::command::{Stop, View};
+use crate::command::{Stop, View, every};
+use crate::hours::Zone;
 use crate::ids::{AgendaId, ProviderId};
 use crate::slots::{Measure, Schedule, Span, Taken, utc_days_around};
 use crate::{Instant, Refusal};
@@ -19,6 +20,18 @@ const ALTERNATIVE_DAYS: u64 = 2;
 
 /// How many days further on they are searched for, if those have none: whoever works on Saturdays alone has some too.
 const ALTERNATIVE_DAYS_MAX: u64 = 28;
+
+/// What is taken around these local days, in agendas that are required to stay as they are.
+pub(crate) fn taken_around(
+    view: &View<'_>,
+    provider: ProviderId,
+    zone: Zone,
+    days: &[NaiveDate],
+) -> Result<Vec<Taken>, Stop> {
+    let utc: BTreeSet<_> = days.iter().flat_map(|day| utc_days_around(zone, *day)).collect();
+    let load = |day| view.load::<Agenda>(AgendaId::of(provider, day));
+    Ok(every(utc.into_iter().map(load))?.into_iter().flat_map(Agenda::taken).collect())
+}
 
 /// A slot somebody wants of a provider.
 pub(crate) struct Wanted<'a, 'v> {
@@ -128,29 +141,15 @@ impl Wanted<'_, '_> {
             .collect())
     }
 
-    /// What is taken on these UTC days by those who stay. All are asked for before stopping, so that one round trip
-    /// brings them.
+    /// What is taken on these UTC days by those who stay.
     fn taken<'b>(
         &self,
         utc_days: impl IntoIterator<Item = NaiveDate>,
         read: impl Fn(NaiveDate) -> Result<&'b Agenda, Stop>,
     ) -> Result<Vec<Taken>, Stop> {
-        let mut agendas: BTreeMap<NaiveDate, &Agenda> = BTreeMap::new();
-        let mut missing = false;
-        for utc_day in utc_days {
-            if agendas.contains_key(&utc_day) {
-                continue;
-            }
-            match read(utc_day) {
-                Ok(agenda) => drop(agendas.insert(utc_day, agenda)),
-                Err(Stop::Missing) => missing = true,
-                Err(refused) => return Err(refused),
-            }
-        }
-        if missing {
-            return Err(Stop::Missing);
-        }
-        let occupations = agendas.values().flat_map(|agenda| &agenda.occupations);
+        let utc_days: BTreeSet<NaiveDate> = utc_days.into_iter().collect();
+        let agendas = every(utc_days.into_iter().map(read))?;
+        let occupations = agendas.into_iter().flat_map(|agenda| &agenda.occupations);
         Ok(occupations.map(|occupation| occupation.taken_without(self.leaving)).collect())
     }
 }

@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::{Ending, MAX_STRETCH_DAYS, Wait, Waiting, Waitlist, WaitlistCommand};
 use crate::account::signed_in;
 use crate::actor::Actor;
-use crate::agenda::Agenda;
 use crate::aggregate::StreamId;
 use crate::appointment::{client_may_book, wanted_service};
-use crate::command::{Command, Stop, Target, View, every};
+use crate::command::{Command, Stop, Target, View};
 use crate::hold::{self, HoldCommand};
-use crate::ids::{AgendaId, Id, ProviderId, ServiceId, WaitId, WaitlistId};
+use crate::ids::{Id, ProviderId, ServiceId, WaitId, WaitlistId};
 use crate::provider::Provider;
-use crate::slots::{Taken, utc_days_around};
-use crate::taking::ALTERNATIVES;
+use crate::taking::{ALTERNATIVES, taken_around};
 use crate::{Instant, Refusal};
 
 /// Wait for a slot of a service within a stretch of time in which none is free.
@@ -106,11 +104,7 @@ impl Command for JoinWaitlist {
             let last = schedule.local_day(to);
             schedule.local_day(from).iter_days().take_while(|day| *day <= last).collect()
         };
-        let zone = schedule.zone;
-        let utc: BTreeSet<_> = local.iter().flat_map(|day| utc_days_around(zone, *day)).collect();
-        let load = |day| view.load::<Agenda>(AgendaId::of(self.provider, day));
-        let taken: Vec<Taken> =
-            every(utc.into_iter().map(load))?.into_iter().flat_map(Agenda::taken).collect();
+        let taken = taken_around(view, self.provider, schedule.zone, &local)?;
         let free = local.iter().flat_map(|day| schedule.free(&measure, *day, &taken, now));
         let alternatives: Vec<Instant> = free
             .filter(|slot| wait.fits(*slot))

@@ -1,6 +1,6 @@
 //! Offering what was given back to the first in line whom it fits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::{Offer, Wait, Waitlist, WaitlistCommand};
 use crate::account::Account;
 use crate::actor::Actor;
-use crate::agenda::{Agenda, AgendaCommand, Holding, Leaving};
+use crate::agenda::{AgendaCommand, Holding, Leaving};
 use crate::command::{Command, Stop, Target, View, every};
 use crate::hold::{Held, Hold, HoldCommand};
 use crate::hours::Policy;
-use crate::ids::{AgendaId, HoldId, Id, ProviderId, ServiceId, WaitId, WaitlistId};
+use crate::ids::{HoldId, Id, ProviderId, ServiceId, WaitId, WaitlistId};
 use crate::provider::{Doors, Provider};
-use crate::slots::{Measure, Schedule, Span, Taken, shifted, utc_days_around};
-use crate::taking::Wanted;
+use crate::slots::{Measure, Schedule, Span, shifted};
+use crate::taking::{Wanted, taken_around};
 use crate::{Instant, Refusal};
 
 /// How many in line whom a slot fits are looked at in one run, lest the first of them be there no more.
@@ -67,11 +67,7 @@ impl OfferFreedSlot {
         let last = schedule.local_day(shifted(end, -TimeDelta::nanoseconds(1)));
         let days: Vec<NaiveDate> =
             schedule.local_day(begin).iter_days().take_while(|day| *day <= last).collect();
-        let zone = schedule.zone;
-        let utc: BTreeSet<_> = days.iter().flat_map(|day| utc_days_around(zone, *day)).collect();
-        let load = |day| view.load::<Agenda>(AgendaId::of(self.provider, day));
-        let taken: Vec<Taken> =
-            every(utc.into_iter().map(load))?.into_iter().flat_map(Agenda::taken).collect();
+        let taken = taken_around(view, self.provider, schedule.zone, &days)?;
 
         // The local days around begin and end within a day of it, in any zone.
         let around = Span {

@@ -7,8 +7,9 @@ use domain::aggregate::StreamId;
 use domain::appointment::{AppointmentStands, BookAppointment, CancelAppointment};
 use domain::event::Event;
 use domain::hold::{ExpireHold, HoldSlot, ReleaseHold};
+use domain::hours::Zone;
 use domain::ids::{AppointmentId, HoldId, WaitId, WaitlistId};
-use domain::provider::{ChangeProvider, ChangeService, OpenProvider};
+use domain::provider::{ChangeProvider, ChangeService, OpenProvider, SetWeeklyHours};
 use domain::waitlist::{
     Ending, JoinWaitlist, LeaveWaitlist, MAX_PLACES, OfferFreedSlot, SlotOnOffer, Waitlist,
     WaitlistEvent, Waits,
@@ -271,6 +272,18 @@ fn an_offer_is_not_lost_by_holding_slots() {
     let done = scene.world.run(&bia, &hold).unwrap();
     assert!(done.events.is_empty());
     assert_eq!(done.outcome.hold, offer);
+    // Other slots are held one at a time beside it.
+    let weekly = every_day(&[("10:00", "14:00")]);
+    let hours = SetWeeklyHours { zone: Zone::SAO_PAULO, weekly };
+    let change = ChangeProvider { provider: scene.shop.id, change: hours };
+    let owner = scene.shop.owner.clone();
+    scene.world.run(&owner, &change).unwrap();
+    for start in ["2026-03-03T14:00:00Z", "2026-03-03T15:00:00Z"] {
+        let hold = HoldSlot { start: instant(start), ..hold.clone() };
+        scene.world.run(&bia, &hold).unwrap();
+        let held = scene.world.agenda(&scene.shop, "2026-03-03").occupations;
+        assert_eq!(held.iter().map(|o| o.held.len()).sum::<usize>(), 2, "{held:?}");
+    }
     // Booked without naming it, it is taken all the same.
     scene.takes(&bia, None).unwrap();
     assert_eq!(scene.endings(), [(first, Ending::Taken)]);
