@@ -5,9 +5,8 @@
 //! otherwise, or was expired already, leaves nothing to do. A job each and no sweep, as with unanswered bookings: no table
 //! lists holds.
 
-use chrono::TimeDelta;
 use domain::actor::Actor;
-use domain::hold::{ExpireHold, Hold};
+use domain::hold::ExpireHold;
 use domain::ids::HoldId;
 use domain::{Instant, Refusal};
 use event_log::{EventLog, ExecuteError, Executor, Origin};
@@ -18,8 +17,6 @@ use super::worker::TaskError;
 
 /// Who says so.
 const ACTOR: Actor = Actor::System("hold-expiry");
-/// How much later it is tried again when this process' clock is behind.
-const A_MOMENT: TimeDelta = TimeDelta::milliseconds(500);
 
 /// Expires a hold whose time is over.
 pub(super) async fn expire(
@@ -33,11 +30,7 @@ pub(super) async fn expire(
     }
     let origin = Origin::of(ACTOR, Uuid::new_v4().simple().to_string());
     match executor.execute(ExpireHold { hold }, origin).await {
-        Ok(_) => {}
-        Err(ExecuteError::Refused(Refusal::NotFound(_))) => return Ok(Outcome::Complete),
-        Err(error) => return Err(TaskError::Hold(error)),
+        Ok(_) | Err(ExecuteError::Refused(Refusal::NotFound(_))) => Ok(Outcome::Complete),
+        Err(error) => Err(TaskError::Hold(error)),
     }
-    let stands =
-        log.load::<Hold>(hold).await?.state.placed.is_some_and(|hold| hold.ended.is_none());
-    Ok(if stands { Outcome::Later(log.clock().now() + A_MOMENT) } else { Outcome::Complete })
 }
